@@ -1,0 +1,66 @@
+"""The nouns between a file and tokens: messages and conversations."""
+
+import hashlib
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+from postil.problems import Place
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `weight` 0 keeps an assistant message in the context without learning it."""
+
+    role: Role
+    content: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages in order, and where they came from: [system,] user, assistant, user, assistant ..."""
+
+    messages: tuple[Message, ...]
+    place: Place
+
+    @property
+    def question(self) -> str:
+        """Every user message joined: what makes two conversations the same question."""
+        return "\n".join(m.content for m in self.messages if m.role == "user")
+
+    @property
+    def answer(self) -> str:
+        """The last assistant message."""
+        return next(m.content for m in reversed(self.messages) if m.role == "assistant")
+
+    @property
+    def num_turns(self) -> int:
+        """Number of assistant messages."""
+        return sum(m.role == "assistant" for m in self.messages)
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """Everything before the last assistant message: what is sent to get its answer."""
+        last = max(i for i, m in enumerate(self.messages) if m.role == "assistant")
+        return self.messages[:last]
+
+
+def normalize_question(text: str) -> str:
+    """Folds width, case, white space and final punctuation, so that "How ? " and "how" are one question."""
+    folded = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).casefold().strip()
+    return folded.rstrip(" .。!！?？…~～,，;；:：") or folded
+
+
+def content_hash(conversations: "list[Conversation] | tuple[Conversation, ...]") -> str:
+    """sha256 over roles, contents and weights in order: two files with the same conversations have the same hash."""
+    digest = hashlib.sha256()
+    for conversation in conversations:
+        row = [[m.role, m.content, m.weight] for m in conversation.messages]
+        digest.update(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""What can go wrong, as a few kinds that a caller can act on. The shell exits with the number beside each.
+
+    PostilError                 70  a bug of ours, when nothing below fits
+    ├── UsageError              64  the command or the settings are wrong
+    ├── DataError               65  the data, or an adapter's files, are wrong; `problems` lists every one
+    ├── MissingInputError       66  a file, folder or model that was named is not there
+    ├── UnavailableError        69  the hub, a device, memory or an optional package is not to be had
+    ├── CannotWriteError        73  the output exists, is read-only, or the disk is full
+    ├── TryAgainError           75  it may work a moment later: a broken download, a busy folder
+    └── Stopped            130/143  the user (SIGINT) or the system (SIGTERM) asked us to stop; nothing is lost
+
+An error is a key into the catalogs plus the values that its sentence names: `MissingInputError("data.no_file", path=p)`.
+`message` says where and what was found; `hint` (the sentence under `<key>.hint`) says what to do.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from postil.language import say
+
+if TYPE_CHECKING:
+    from postil.problems import Problem
+
+
+class PostilError(Exception):
+    """The root of the tree.
+
+    Args:
+        key: key of the sentence in the catalogs, such as "data.no_file"; `<key>.hint` must exist too.
+        values: what the two sentences name.
+    """
+
+    exit_code = 70
+
+    def __init__(self, key: str, **values: Any):
+        super().__init__(key)
+        self.key, self.values = key, values
+
+    @property
+    def message(self) -> str:
+        """Where, and what was found, in the current language."""
+        return say(self.key, **self.values)
+
+    @property
+    def hint(self) -> str:
+        """What to do, in the current language."""
+        return say(f"{self.key}.hint", **self.values)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.key, self.values))
+
+
+def _rebuild(kind: type[PostilError], key: str, values: dict[str, Any]) -> PostilError:
+    return kind(key, **values)
+
+
+class UsageError(PostilError):
+    """The command line or a setting is wrong."""
+
+    exit_code = 64
+
+
+class DataError(PostilError):
+    """The user's data cannot be used as it is.
+
+    Args:
+        problems: everything that is wrong, in file order; empty when the sentence says it all.
+    """
+
+    exit_code = 65
+
+    def __init__(self, key: str, *, problems: "Sequence[Problem]" = (), **values: Any):
+        super().__init__(key, **values)
+        self.problems = tuple(problems)
+
+
+class MissingInputError(PostilError):
+    """Something that was named does not exist."""
+
+    exit_code = 66
+
+
+class UnavailableError(PostilError):
+    """A service, device, amount of memory or optional package is not to be had."""
+
+    exit_code = 69
+
+
+class CannotWriteError(PostilError):
+    """The output cannot be written where it was asked for."""
+
+    exit_code = 73
+
+
+class TryAgainError(PostilError):
+    """The same call may work later."""
+
+    exit_code = 75
+
+
+class Stopped(PostilError):
+    """A stop was asked for and obeyed.
+
+    Args:
+        by_signal: 2 (SIGINT) or 15 (SIGTERM); the exit code is 128 plus it.
+    """
+
+    def __init__(self, key: str, *, by_signal: int, **values: Any):
+        super().__init__(key, **values)
+        self.by_signal = by_signal
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """130 or 143."""
+        return 128 + self.by_signal

@@ -1,0 +1,1 @@
+"""What the adapter can do that the base cannot, with an interval."""

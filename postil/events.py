@@ -1,0 +1,168 @@
+"""What a run says while it works: one frozen value per kind of event, one JSON line each in `events.jsonl`.
+
+A consumer must ignore events it does not know, so that kinds can be added.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+PhaseName = Literal["read", "load", "tokenize", "train", "evaluate", "save"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    """Root of all events.
+
+    Args:
+        at: when, in UTC.
+    """
+
+    at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+
+
+class PhaseStarted(Event, frozen=True, kw_only=True, tag="phase_started"):
+    """The run enters a part of the road."""
+
+    phase: PhaseName
+
+
+class DataRead(Event, frozen=True, kw_only=True, tag="data_read"):
+    """The file has been read and checked: records_in = kept + fixed + dropped."""
+
+    file: str
+    format: str
+    records_in: int
+    kept: int
+    fixed: int
+    dropped: int
+    num_errors: int
+    num_warnings: int
+
+
+class DataSplit(Event, frozen=True, kw_only=True, tag="data_split"):
+    """Conversations of each part, and the questions among the held-out ones."""
+
+    train: int
+    heldout: int
+    heldout_questions: int
+
+
+class Tokenized(Event, frozen=True, kw_only=True, tag="tokenized"):
+    """Tokens of one epoch; `too_long` lists the places left out because they exceed the longest length."""
+
+    tokens: int
+    trained_tokens: int
+    longest: int
+    max_length_tokens: int
+    too_long: list[str]
+    changed_by_template: int
+
+
+class ModelLoaded(Event, frozen=True, kw_only=True, tag="model_loaded"):
+    """Base and adapter are in memory."""
+
+    base: str
+    device: str
+    dtype: str
+    base_parameters: int
+    trainable_parameters: int
+
+
+class TrainingPlanned(Event, frozen=True, kw_only=True, tag="training_planned"):
+    """What will be done; `first_step` is above 0 when a run goes on."""
+
+    steps: int
+    first_step: int
+    epochs: float
+    batch_rows: int
+    learning_rate: float
+
+
+class StepDone(Event, frozen=True, kw_only=True, tag="step"):
+    """One optimizer step: loss in nats per trained token, time of the steps since the last such event."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    trained_tokens: int
+    tokens_per_second: float
+    seconds_left: float
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A held-out question, what the file answers, and what the adapter answers now."""
+
+    question: str
+    expected: str
+    answer: str
+
+
+class HeldoutMeasured(Event, frozen=True, kw_only=True, tag="heldout"):
+    """Mean held-out loss of the adapter after `step` steps (0: the base alone)."""
+
+    step: int
+    loss: float
+    samples: list[Sample]
+
+
+class CheckpointSaved(Event, frozen=True, kw_only=True, tag="checkpoint"):
+    """A checkpoint is complete on disk."""
+
+    step: int
+    path: str
+
+
+class Warned(Event, frozen=True, kw_only=True, tag="warning"):
+    """Something the user should know; `key` and `values` are a sentence of the catalogs, `message` is it in words."""
+
+    key: str
+    message: str
+    values: dict[str, Any] = {}
+
+
+class RunFinished(Event, frozen=True, kw_only=True, tag="finished"):
+    """The run is over and everything is on disk."""
+
+    run_dir: str
+    verdict: str
+
+
+AnyEvent = (
+    PhaseStarted
+    | DataRead
+    | DataSplit
+    | Tokenized
+    | ModelLoaded
+    | TrainingPlanned
+    | StepDone
+    | HeldoutMeasured
+    | CheckpointSaved
+    | Warned
+    | RunFinished
+)
+Report = Callable[[AnyEvent], None]
+ShouldStop = Callable[[], bool]
+
+
+def encode_event(event: AnyEvent) -> bytes:
+    """One JSON line, newline included."""
+    return msgspec.json.encode(event) + b"\n"
+
+
+def decode_event(line: bytes | str) -> AnyEvent:
+    """Reads one line of `events.jsonl`."""
+    return msgspec.json.decode(line, type=AnyEvent)
+
+
+def ignore(event: AnyEvent) -> None:
+    """A report that nobody reads."""
+
+
+def never() -> bool:
+    """A run that nobody stops."""
+    return False

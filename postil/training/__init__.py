@@ -1,0 +1,1 @@
+"""Batches, optimizer, checkpoints and the loop."""
