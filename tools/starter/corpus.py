@@ -49,7 +49,7 @@ def corpus_files(corpus: Path) -> dict[str, Path]:
 
 
 def language_of(name: str) -> str:
-    """"zh" or "en", read from a stream's name."""
+    """ "zh" or "en", read from a stream's name."""
     return "zh" if "_zh" in name else "en"
 
 
@@ -95,8 +95,7 @@ def training_texts(name: str, path: Path, rng: random.Random) -> list[str]:
         return [row["text"] for row in rows]
     kept = [r for i, r in enumerate(rows) if not is_held_out(r) and not is_draft_held_out(i, len(rows))]
     return [
-        render_row(row, rng.choice(SYSTEM_MESSAGES[language]) if rng.random() < SYSTEM_SHARE else None)
-        for row in kept
+        render_row(row, rng.choice(SYSTEM_MESSAGES[language]) if rng.random() < SYSTEM_SHARE else None) for row in kept
     ]
 
 

@@ -12,7 +12,7 @@ HEAD_CHUNK_TOKENS = 256
 
 
 def build_model(vocab_size: int, seed: int) -> Qwen3ForCausalLM:
-    """A 5.4M-parameter Qwen3 (10,240 entries): 8 layers of 192, 3 heads of 64 over 1 key/value head, tied embeddings."""
+    """A Qwen3 of 5.4M parameters: 8 layers of 192, 3 heads of 64 over 1 key/value head, tied embeddings."""
     torch.manual_seed(seed)
     return Qwen3ForCausalLM(
         Qwen3Config(
@@ -111,7 +111,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimizers(model: Qwen3ForCausalLM, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for the embeddings and the gains; `peak_lr` in a group is its schedule's top."""
+    """Muon for the layers' matrices, AdamW for embeddings and gains; a group's `peak_lr` is the top of its schedule."""
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]

@@ -2,10 +2,10 @@
 
     python -m tools.starter.pretrain --corpus DIR --tokenizer DIR --out DIR --tokens 66e6
 
-Warm-up, constant, then linear to zero over the last `--decay` of the tokens, so `--tokens` can still be changed while the
-rate is constant. A checkpoint every `--save-minutes`, written beside and moved into place; the same command goes on from
-it. `--continue-from DIR` starts from an exported model instead of random weights.
-On Linux the tunables of `run.sh`'s head save a quarter of the time: glibc gives large blocks back after every step.
+Warm-up, constant, then linear to zero over the last `--decay` of the tokens, so `--tokens` can still be changed while
+the rate is constant. A checkpoint every `--save-minutes`, written beside and moved into place; the same command goes on
+from it. `--continue-from DIR` starts from an exported model instead of random weights. On Linux glibc gives large blocks
+back to the kernel after every step; the tunables set by `make starter` save a quarter of the time.
 """
 
 import argparse
@@ -38,18 +38,24 @@ def start_model(vocab_size: int, seed: int, continue_from: Path | None) -> Qwen3
     return model
 
 
-def save_checkpoint(path: Path, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer],
-                    mixture: corpus.Mixture, step: int) -> None:
+def save_checkpoint(
+    path: Path, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer], mixture: corpus.Mixture, step: int
+) -> None:
     """Writes the whole state beside `path` and moves it into place, so a cut never leaves half a file."""
     beside = path.with_suffix(".new")
-    state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers],
-             "mixture": mixture.state(), "step": step}
+    state = {
+        "model": model.state_dict(),
+        "optimizers": [o.state_dict() for o in optimizers],
+        "mixture": mixture.state(),
+        "step": step,
+    }
     torch.save(state, beside)
     os.replace(beside, path)
 
 
-def load_checkpoint(path: Path, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer],
-                    mixture: corpus.Mixture) -> int:
+def load_checkpoint(
+    path: Path, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer], mixture: corpus.Mixture
+) -> int:
     """Takes up a checkpoint and returns its step."""
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
@@ -59,7 +65,12 @@ def load_checkpoint(path: Path, model: Qwen3ForCausalLM, optimizers: list[torch.
     return int(state["step"])
 
 
-def pretrain(args: argparse.Namespace, say: Callable[[str], None] = lambda line: print(line, flush=True)) -> Qwen3ForCausalLM:
+def say_now(line: str) -> None:
+    """Prints at once, so that a log can be followed."""
+    print(line, flush=True)
+
+
+def pretrain(args: argparse.Namespace, say: Callable[[str], None] = say_now) -> Qwen3ForCausalLM:
     """Trains until the token count is reached or `args.minutes` are over; returns the model as it then is."""
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(args.tokenizer / "tokenizer.json"))
@@ -98,10 +109,10 @@ def pretrain(args: argparse.Namespace, say: Callable[[str], None] = lambda line:
     return model
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, tokenizer_required: bool = True) -> None:
     """The settings of a run; the defaults are those of a run from scratch."""
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=tokenizer_required)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--continue-from", type=Path)
     parser.add_argument("--tokens", type=float, default=66e6)
@@ -109,7 +120,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-minutes", type=float, default=5)
     parser.add_argument("--length", type=int, default=512, help="tokens of a window")
     parser.add_argument("--rows", type=int, default=8, help="windows of a step")
-    parser.add_argument("--decay", type=float, default=0.5, help="share of the tokens over which the rate falls to zero")
+    parser.add_argument(
+        "--decay", type=float, default=0.5, help="share of the tokens over which the rate falls to zero"
+    )
     parser.add_argument("--chat-share", type=float, default=0.25)
     parser.add_argument("--lexicon-share", type=float, default=0.04)
     parser.add_argument("--muon-lr", type=float, default=0.02)
