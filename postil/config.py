@@ -96,7 +96,7 @@ class TrainingConfig(_Part):
 class EvaluationConfig(_Part):
     """How the result is measured."""
 
-    evaluate_every: int | None = Field(None, ge=1, description="Steps between held-out measurements; None: ten a run.")
+    evaluate_every: int | None = Field(None, ge=1, description="Steps between held-out measurements; None: four a run.")
     num_samples: int = Field(3, ge=0, le=3, description="Held-out questions answered at each measurement.")
     max_answers: int = Field(50, ge=0, description="Held-out questions answered by base and tuned at the end.")
     max_new_tokens: int = Field(96, ge=1, description="Longest answer when measuring, in tokens.")

@@ -4,8 +4,8 @@
 
 Warm-up, constant, then linear to zero over the last `--decay` of the tokens, so `--tokens` can still be changed while
 the rate is constant. A checkpoint every `--save-minutes`, written beside and moved into place; the same command goes on
-from it. `--continue-from DIR` starts from an exported model instead of random weights. On Linux glibc gives large blocks
-back to the kernel after every step; the tunables set by `make starter` save a quarter of the time.
+from it. `--continue-from DIR` starts from an exported model instead of random weights. On Linux glibc gives large
+blocks back after every step; the tunables set by `make starter` save a quarter of the time.
 """
 
 import argparse

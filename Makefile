@@ -1,0 +1,57 @@
+# Two commands: `make demo` and `make test`. Both make .venv on first use and need python3 (3.11 or newer) and pip only.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest
+CORPUS ?= ../shared/corpus
+STARTER_OUT ?= runs/starter
+
+.PHONY: demo test check slow starter wheel schema clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/postil demo
+
+test: $(VENV)/.installed-dev
+	@$(PYTEST)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST)
+
+slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow --timeout 3600
+
+# The starter base model, from the corpus to the exported weights: hours. See tools/starter.
+starter: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.starter --corpus $(CORPUS) --out $(STARTER_OUT)
+
+wheel: $(VENV)/.installed
+	$(PIP) wheel . --no-deps --wheel-dir dist
+
+schema: $(VENV)/.installed
+	$(BIN)/python -m tools.config_schema
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Postil needs Python 3.11 or newer. If you have one: make demo PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is too old: Postil needs Python 3.11 or newer. Name another: make demo PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Postil and what it needs (PyTorch, transformers, peft ...) into $(VENV). This takes some minutes, once."
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing what the tests need (pytest, ruff, mypy ...)."
+	@$(INSTALL) --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,132 @@
+"""`postil chat`: base and adapter answer the same question at once, from one model in memory."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.live import Live
+
+from postil.cli.compare import NARROWEST_BESIDE, side_by_side
+from postil.cli.options import AdapterDir
+from postil.cli.screen import Screen, open_screen
+from postil.data.conversations import Message
+from postil.errors import UsageError
+from postil.language import say
+
+if TYPE_CHECKING:
+    from postil.answering import TunedModel
+    from postil.models.decoding import Sampling
+
+END = {"exit", "quit"}
+START_OVER = "/new"
+
+
+@dataclass
+class Histories:
+    """What each side has said and heard: they part with the first answer."""
+
+    system: str | None
+    sides: tuple[str, ...]
+    messages: dict[str, list[Message]] = field(default_factory=dict)
+
+    def start_over(self) -> None:
+        """Forgets everything but the system message."""
+        first = [Message("system", self.system)] if self.system else []
+        self.messages = {side: list(first) for side in self.sides}
+
+    def add(self, role: Any, texts: dict[str, str]) -> None:
+        """Adds one message a side."""
+        for side, text in texts.items():
+            self.messages[side].append(Message(role, text))
+
+
+def chat(
+    adapter: AdapterDir,
+    base_only: Annotated[bool, typer.Option("--base-only", help="cli.chat.base_only")] = False,
+    tuned_only: Annotated[bool, typer.Option("--tuned-only", help="cli.chat.tuned_only")] = False,
+    temperature: Annotated[float, typer.Option("--temperature", metavar="T", help="cli.chat.temperature")] = 0.7,
+    top_p: Annotated[float, typer.Option("--top-p", metavar="P", help="cli.chat.top_p")] = 0.9,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", metavar="N", help="cli.chat.max_new_tokens")] = 200,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="cli.chat.seed")] = None,
+) -> None:
+    """Chats until exit, quit or Ctrl-D.
+
+    Raises:
+        UsageError: both sides were switched off, or a number does not fit.
+    """
+    if base_only and tuned_only:
+        raise UsageError("cli.chat.both_only")
+    screen = open_screen()
+    screen.say("cli.chat.loading", "dim", path=adapter)
+    from postil.answering import load
+    from postil.models.decoding import Sampling
+
+    sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
+    tuned = load(adapter)
+    sides = ("base",) if base_only else ("tuned",) if tuned_only else ("base", "tuned")
+    histories = Histories(tuned.system, sides)
+    histories.start_over()
+    if screen.is_terminal:
+        screen.say("cli.chat.ready", "dim")
+    for question in _questions(screen):
+        if question == START_OVER:
+            histories.start_over()
+            screen.say("cli.chat.new", "dim")
+            continue
+        histories.add("user", dict.fromkeys(sides, question))
+        histories.add("assistant", _answer(screen, tuned, histories, sampling))
+
+
+def _questions(screen: Screen) -> Iterator[str]:
+    """What is typed or piped in, until exit, quit or the end of input; empty lines are passed over."""
+    typed = sys.stdin.isatty()
+    while True:
+        try:
+            line = screen.console.input(say("cli.chat.prompt"), markup=False) if typed else sys.stdin.readline()
+        except EOFError:
+            line = ""
+            screen.line("")
+            return
+        if not typed and not line:
+            return
+        question = line.strip()
+        if question.casefold() in END:
+            return
+        if question:
+            if not typed:
+                screen.line(say("cli.chat.prompt") + question, "bold")
+            yield question
+
+
+def _answer(screen: Screen, tuned: "TunedModel", histories: Histories, sampling: "Sampling") -> dict[str, str]:
+    """Streams the answers onto the screen and returns them whole."""
+    texts = dict.fromkeys(histories.sides, "")
+    pieces = _pieces(tuned, histories, sampling)
+    if not screen.is_terminal:
+        for side, piece in pieces:
+            texts[side] += piece
+        for side, text in texts.items():
+            screen.line(f"{side}> {text}")
+        return texts
+    if screen.console.width < NARROWEST_BESIDE or len(texts) == 1:
+        return _stream_stacked(screen, texts, pieces)
+    with Live(console=screen.console, refresh_per_second=12, vertical_overflow="visible") as live:
+        for side, piece in pieces:
+            texts[side] += piece
+            live.update(side_by_side(screen, texts))
+    return texts
+
+
+def _stream_stacked(screen: Screen, texts: dict[str, str], pieces: Iterator[tuple[str, str]]) -> dict[str, str]:
+    with Live(console=screen.console, refresh_per_second=12, vertical_overflow="visible") as live:
+        for side, piece in pieces:
+            texts[side] += piece
+            live.update(side_by_side(screen, texts))
+    return texts
+
+
+def _pieces(tuned: "TunedModel", histories: Histories, sampling: "Sampling") -> Iterator[tuple[str, str]]:
+    """(side, piece of text), both sides in turns."""
+    yield from tuned.stream(histories.messages, sampling)

@@ -1,0 +1,98 @@
+"""`postil compare`: the same questions, answered by base and adapter, side by side."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from postil.cli.options import AdapterDir, AsJson, Force
+from postil.cli.screen import Screen, open_screen
+from postil.data.records import read_records
+from postil.data.validation import validate_dataset
+from postil.errors import CannotWriteError, DataError, MissingInputError
+from postil.language import say
+
+NARROWEST_BESIDE = 80
+
+
+def compare(
+    adapter: AdapterDir,
+    questions: Annotated[Path, typer.Option("--questions", metavar="FILE", help="cli.compare.questions")],
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="cli.compare.html")] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answers and shows them.
+
+    Raises:
+        CannotWriteError: the page exists already.
+    """
+    screen = open_screen(as_json)
+    if html is not None and html.exists() and not force:
+        raise CannotWriteError("answering.exists", path=html)
+    asked = read_questions(questions)
+    screen.say("cli.chat.loading", "dim", path=adapter)
+    from postil.answering import compare as compare_answers
+
+    comparison = compare_answers(adapter, list(asked))
+    if html is not None:
+        comparison.write_html(html, force=force)
+    for row in comparison.rows:
+        show_answers(screen, row.question, row.base, row.tuned, asked[row.question])
+    if html is not None:
+        screen.say("cli.compare.html_written", path=html)
+    rows = [{"question": r.question, "expected": asked[r.question], "base": r.base, "tuned": r.tuned} for r in comparison.rows]
+    screen.result({"adapter_dir": str(adapter), "html": html and str(html), "answers": rows})
+
+
+def read_questions(path: Path) -> dict[str, str | None]:
+    """Questions in file order, each once, with the expected answer where the file has one.
+
+    Raises:
+        MissingInputError: no such file.
+        DataError: not text, or no question in it.
+    """
+    if path.suffix.lower() != ".txt":
+        conversations = validate_dataset(read_records(path)).conversations
+        found: dict[str, str | None] = {c.messages[-2].content: c.answer for c in conversations if c.num_turns == 1}
+    else:
+        try:
+            lines = path.read_text("utf-8-sig").splitlines()
+        except FileNotFoundError:
+            raise MissingInputError("data.no_file", path=str(path)) from None
+        except UnicodeDecodeError:
+            raise DataError("cli.compare.not_text", path=path) from None
+        found = dict.fromkeys((line.strip() for line in lines if line.strip()), None)
+    if not found:
+        raise DataError("cli.compare.no_questions", path=path)
+    return found
+
+
+def show_answers(screen: Screen, question: str, base: str, tuned: str, expected: str | None = None, mark: str = "") -> None:
+    """One question: base and tuned beside each other, or one below the other where it is narrow."""
+    screen.show(Rule(style="dim"))
+    screen.show(Text.assemble((question, "bold"), (f"  [{mark}]" if mark else "", "yellow")))
+    if expected is not None:
+        screen.line(f"{say('cli.compare.expected')}: {expected}", "dim")
+    screen.show(side_by_side(screen, {"base": base, "tuned": tuned}))
+
+
+def side_by_side(screen: Screen, answers: dict[str, str]) -> Table:
+    """Answers under their labels, as many columns as there are answers; stacked below 80 columns or off a terminal."""
+    if screen.is_terminal and screen.console.width >= NARROWEST_BESIDE:
+        table = Table(box=None, expand=True, pad_edge=False, padding=(0, 3, 0, 0), header_style="cyan")
+        for label in answers:
+            table.add_column(label, ratio=1, overflow="fold")
+        table.add_row(*(Text(text) for text in answers.values()))
+        return table
+    stacked = Table.grid(padding=(0, 2))
+    stacked.add_column(style="cyan", no_wrap=True)
+    stacked.add_column(overflow="fold")
+    for label, text in answers.items():
+        stacked.add_row(label, Text(text))
+    return stacked
+
+

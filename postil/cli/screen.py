@@ -1,0 +1,135 @@
+"""What the shell prints, and where.
+
+People read lines on standard output. With `--json` standard output carries one JSON object per line, the last one being
+the result, and the lines for people go to standard error. Long lines wrap on a terminal only: a file or a pipe gets them
+whole, and a command to copy is never broken.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from postil.events import AnyEvent, encode_event
+from postil.language import say
+from postil.problems import Problem
+
+MOST_PER_CODE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Where a verb prints.
+
+    Args:
+        console: for people.
+        as_json: machine-readable lines on standard output.
+        quiet: only results, warnings and errors for people.
+    """
+
+    console: Console
+    as_json: bool = False
+    quiet: bool = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when a person watches."""
+        return self.console.is_terminal
+
+    @property
+    def can_ask(self) -> bool:
+        """True when a question would reach a person who can answer."""
+        return self.is_terminal and sys.stdin.isatty() and not self.as_json
+
+    def say(self, key: str, style: str = "", **values: Any) -> None:
+        """Prints the sentence of `key`."""
+        self.line(say(key, **values), style)
+
+    def note(self, key: str, style: str = "", **values: Any) -> None:
+        """Prints the sentence of `key` unless `--quiet`."""
+        if not self.quiet:
+            self.say(key, style, **values)
+
+    def line(self, text: str, style: str = "") -> None:
+        """Prints text as it is, whatever brackets stand in it."""
+        self.console.print(Text(text, style=style), soft_wrap=not self.is_terminal)
+
+    def command(self, *arguments: object) -> None:
+        """Prints a command to copy: quoted, indented, never wrapped."""
+        self.console.print(Text("  " + shell_line(arguments), style="cyan"), soft_wrap=True)
+
+    def show(self, renderable: RenderableType) -> None:
+        """Prints a table or the like."""
+        self.console.print(renderable)
+
+    def event(self, event: AnyEvent) -> None:
+        """With `--json`: prints the event."""
+        if self.as_json:
+            _write_line(encode_event(event))
+
+    def result(self, values: Mapping[str, Any]) -> None:
+        """With `--json`: prints the one object that ends the output."""
+        if self.as_json:
+            _write_line(json.dumps(values, ensure_ascii=False, default=str).encode() + b"\n")
+
+
+def open_screen(as_json: bool = False, quiet: bool = False) -> Screen:
+    """A screen on the streams of this process."""
+    console = Console(stderr=as_json, highlight=False, markup=False, emoji=False)
+    return Screen(console, as_json, quiet)
+
+
+def shell_line(arguments: Iterable[object]) -> str:
+    """A command line that the user's shell reads as these arguments."""
+    words = [str(argument) for argument in arguments]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def show_problems(screen: Screen, problems: Sequence[Problem]) -> None:
+    """Lists problems by kind, at most 20 of each; the rest are counted. Nothing goes unsaid."""
+    totals = Counter((p.severity, p.code) for p in problems)
+    for (severity, code), total in sorted(totals.items()):  # "error" sorts before "warning"
+        same = [p for p in problems if (p.severity, p.code) == (severity, code)]
+        style = "red" if severity == "error" else "yellow"
+        screen.say(f"cli.problems.{severity}", style, count=total, hint=same[0].hint)
+        for problem in same[:MOST_PER_CODE]:
+            line = Text(f"{problem.place}  {problem.message}")
+            if problem.excerpt:
+                line.append(f"  | {problem.excerpt}", style="dim")
+            screen.console.print(Padding(line, (0, 0, 0, 2), expand=False), soft_wrap=not screen.is_terminal)
+        if total > MOST_PER_CODE:
+            screen.say("cli.problems.more", "dim", count=total - MOST_PER_CODE)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "45 s", "3 min 5 s", "2 h 10 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return say("cli.time.seconds", seconds=whole)
+    if whole < 3600:
+        return say("cli.time.minutes", minutes=whole // 60, seconds=whole % 60)
+    return say("cli.time.hours", hours=whole // 3600, minutes=whole % 3600 // 60)
+
+
+def byte_size(num_bytes: float) -> str:
+    """Bytes in words: "11 MB", "1.2 GB" (powers of ten, as disks and hubs count)."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= size:
+            value = num_bytes / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{num_bytes / 1e3:.0f} kB"
+
+
+def _write_line(line: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()

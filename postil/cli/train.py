@@ -1,0 +1,167 @@
+"""`postil train`: from a file of questions and answers to a tested adapter."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from postil.cli.options import AsJson, Device, Force, Hub, Offline, Quiet
+from postil.cli.run_view import RunView, show_evaluation
+from postil.cli.screen import Screen, duration, open_screen, shell_line, show_problems
+from postil.cli.stopping import stop_on_signals
+from postil.config import RunConfig, load_config, parse_assignments, setting_paths
+from postil.errors import DataError, PostilError, UsageError
+from postil.language import current_language, say
+
+if TYPE_CHECKING:
+    from postil.recipes.lora_sft import RunResult
+
+
+def show_settings(asked: bool) -> None:
+    """Lists every setting with its default and its sentence, then ends."""
+    if not asked:
+        return
+    screen, defaults = open_screen(), RunConfig().model_dump(mode="json")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for path, sentence in setting_paths().items():
+        part, _, name = path.partition(".")
+        words = sentence if current_language() == "en" else say(f"config.{path}")
+        table.add_row(path, _plain(defaults[part][name]), words)
+    screen.show(table)
+    raise typer.Exit
+
+
+def _plain(value: Any) -> str:
+    return "-" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def train(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="cli.train.file")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="cli.train.model")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="cli.train.output")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="cli.train.resume")] = False,
+    force: Force = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", metavar="YAML", help="cli.train.config")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="cli.train.set", show_default=False)
+    ] = None,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="cli.train.settings", callback=show_settings, is_eager=True)
+    ] = False,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="cli.train.drop_bad")] = False,
+    samples: Annotated[bool, typer.Option("--samples", help="cli.train.samples")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="cli.train.seed")] = None,
+    device: Device = None,
+    hub: Hub = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Trains an adapter and measures it."""
+    flags = {
+        "data.file": None if file is None else str(file),
+        "data.drop_bad": drop_bad or None,
+        "model.base": model,
+        "model.device": device,
+        "model.hub": hub,
+        "model.offline": offline or None,
+        "training.seed": seed,
+        "output.dir": None if output is None else str(output),
+        "output.force": force or None,
+    }
+    chosen = load_config(config) if config else RunConfig()
+    chosen = chosen.replace({name: value for name, value in flags.items() if value is not None})
+    chosen = chosen.replace(parse_assignments(assignments or []))
+    if chosen.data.file is None:
+        raise UsageError("cli.train.no_file")
+    screen = open_screen(as_json, quiet)
+    if chosen.model.base == "starter" and model is None and not resume:
+        _say_that_starter_is_a_toy(screen, chosen)
+    result = _train_or_ask(chosen, screen, resume=resume, samples=samples)
+    show_result(screen, result, Path(chosen.data.file))
+    screen.result(result.as_dict())
+
+
+def _say_that_starter_is_a_toy(screen: Screen, config: RunConfig) -> None:
+    from postil.cli.models import best_base_here
+
+    screen.note("cli.train.toy", "yellow")
+    best = best_base_here(config.model.device)
+    if best.id != config.model.base:
+        screen.note("cli.train.better_base", "yellow", base=best.id, option=shell_line(["--model", best.id]))
+
+
+def _train_or_ask(config: RunConfig, screen: Screen, *, resume: bool, samples: bool) -> "RunResult":
+    """Runs; when rows are bad and a person watches, asks once whether to leave them out."""
+    try:
+        return run_road(config, screen, resume=resume, samples=samples)
+    except DataError as error:
+        if config.data.drop_bad or not error.problems or not screen.can_ask:
+            raise
+        show_problems(screen, error.problems)
+        bad = len({str(p.place) for p in error.problems if p.severity == "error"})
+        if not _asks_for(screen, say("cli.train.ask_drop", count=bad)):
+            raise DataError(error.key, **error.values) from None  # the problems are on the screen already
+    # the first call has made the folder, so it is ours to start again in
+    again = {"data.drop_bad": True, "output.force": config.output.dir is not None}
+    return run_road(config.replace(again), screen, resume=resume, samples=samples)
+
+
+def _asks_for(screen: Screen, question: str) -> bool:
+    try:
+        answer = screen.console.input(f"{question} [y/N] ", markup=False)
+    except EOFError:
+        return False
+    return answer.strip().casefold() in {"y", "yes", "是", "好"}
+
+
+def run_road(config: RunConfig, screen: Screen, *, resume: bool = False, samples: bool = False) -> "RunResult":
+    """Runs the recipe under signals and shows its events; whatever ends it early, the way to go on is printed."""
+    with RunView(screen, samples, Path(config.output.dir) if config.output.dir else None) as view:
+        try:
+            with stop_on_signals(lambda: screen.say("cli.train.stopping", "yellow")) as flag:
+                screen.note("cli.phase.start", "dim")
+                from postil.recipes.lora_sft import train_lora
+
+                def report(event: Any) -> None:
+                    view.report(event)
+                    flag.can_finish_step = view.is_training
+
+                return train_lora(config, report, flag.asked, resume=resume)
+        except BaseException as error:
+            _say_how_to_go_on(view, config, error)
+            raise
+
+
+def _say_how_to_go_on(view: RunView, config: RunConfig, error: BaseException) -> None:
+    resumable = view.has_checkpoint and view.run_dir is not None
+    if resumable and not (isinstance(error, PostilError) and error.exit_code in (64, 66)):
+        view.screen.say("cli.train.resume_with", "bold")
+        view.screen.command("postil", "train", config.data.file, "-o", view.run_dir, "--resume")
+
+
+def show_result(screen: Screen, result: "RunResult", data: Path) -> None:
+    """How good the adapter is, where it is, and the next three commands."""
+    show_evaluation(screen, result.evaluation.summary)
+    screen.say("cli.result.saved", path=result.adapter_dir, took=duration(result.seconds), steps=result.steps)
+    screen.say("cli.result.next", "bold")
+    for arguments in next_commands(result.adapter_dir, result.run_dir, data):
+        screen.command(*arguments)
+
+
+def next_commands(adapter_dir: Path, run_dir: Path, data: Path) -> list[list[str]]:
+    """What one does with an adapter: talk to it, compare it, melt it in.
+
+    Args:
+        data: what it was trained on; a file's questions can be asked again, a prepared folder's cannot.
+    """
+    adapter, questions = str(adapter_dir), str(data) if data.is_file() else say("cli.result.questions_file")
+    return [
+        ["postil", "chat", adapter],
+        ["postil", "compare", adapter, "--questions", questions],
+        ["postil", "merge", adapter, "-o", str(run_dir / "merged")],
+    ]

@@ -1,0 +1,208 @@
+"""The adapter against its base on held-out rows: same prompts, same decoding, one model in memory."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from postil.data.chat_template import ChatFormat
+from postil.data.conversations import Conversation, normalize_question
+from postil.data.examples import Example
+from postil.evaluation.metrics import RIGHT_F1, character_f1
+from postil.evaluation.tables import html_table
+from postil.evaluation.verdict import (
+    FEWEST_QUESTIONS,
+    WEAK_ROWS,
+    Verdict,
+    bootstrap_interval,
+    judge,
+    mean_by_question,
+)
+from postil.events import Report, Warned, ignore
+from postil.language import say
+from postil.models.adapter import adapter_disabled
+from postil.models.generation import Answer, Sampling, generate_answers
+from postil.models.scoring import heldout_losses
+from postil.problems import Place
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPair:
+    """One held-out question, the answer in the file, and what base and adapter answer.
+
+    Args:
+        base_f1: character F1 of the base's answer against the expected one.
+        loss_base: mean nats per trained token of this row.
+        tuned_stopped: the adapter ended its answer itself.
+    """
+
+    question: str
+    expected: str
+    base: str
+    tuned: str
+    base_f1: float
+    tuned_f1: float
+    loss_base: float
+    loss_tuned: float
+    tuned_stopped: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What the held-out rows say.
+
+    Args:
+        heldout_loss_base: mean over questions of the rows' mean nats per trained token; None without held-out rows.
+        interval: 95 % of mean(base loss - tuned loss) over resampled questions; None under five questions.
+        weak: the data have so few rows that the verdict should be read with care.
+        num_questions: distinct held-out questions.
+        base_right: answered questions with a character F1 of at least 0.8.
+        tuned_not_stopped: answers of the adapter that ran into the limit.
+        answers: up to `max_answers`, one per question, spread evenly over the held-out rows.
+    """
+
+    heldout_loss_base: float | None
+    heldout_loss_tuned: float | None
+    interval: tuple[float, float] | None
+    verdict: Verdict
+    weak: bool
+    num_questions: int
+    base_right: int
+    tuned_right: int
+    tuned_not_stopped: int
+    answers: tuple[AnswerPair, ...]
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """The verdict in words, then the counts, in the current language."""
+        lines = [say(f"evaluation.verdict.{self.verdict}")]
+        if self.heldout_loss_base is not None:
+            lines.append(say("evaluation.losses", base=self.heldout_loss_base, tuned=self.heldout_loss_tuned))
+        if self.interval is not None:
+            lines.append(say("evaluation.interval", low=self.interval[0], high=self.interval[1]))
+        if self.answers:
+            lines.append(
+                say(
+                    "evaluation.counts",
+                    n=len(self.answers),
+                    base=self.base_right,
+                    tuned=self.tuned_right,
+                    not_stopped=self.tuned_not_stopped,
+                )
+            )
+        return (*lines, say("evaluation.weak", rows=WEAK_ROWS)) if self.weak else tuple(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON shape of `report.json`."""
+        values = asdict(self)
+        for pair, answer in zip(values["answers"], self.answers, strict=True):
+            pair["place"] = str(answer.place)
+        return values
+
+    def _repr_html_(self) -> str:
+        headers = [say("evaluation.question"), say("evaluation.expected"), "base", "tuned"]
+        rows = [[a.question, a.expected, a.base, a.tuned] for a in self.answers[:10]]
+        return html_table(headers, rows, self.summary)
+
+
+def evaluate_adapter(
+    model: nn.Module,
+    chat_format: ChatFormat,
+    heldout: Sequence[Conversation],
+    heldout_examples: Sequence[Example],
+    *,
+    max_answers: int = 50,
+    max_new_tokens: int = 96,
+    num_rows: int | None = None,
+    seed: int = 0,
+    report: Report = ignore,
+) -> EvaluationReport:
+    """Measures loss and answers of base and adapter on rows that training did not see.
+
+    Args:
+        model: base with its adapter on; both sides are read from it.
+        heldout: held-out conversations.
+        heldout_examples: their tokens, found by place; conversations without (too long ones) are not measured.
+        max_answers: questions answered by both sides, greedily.
+        num_rows: rows of the whole data set; under 60 the verdict is called weak. None counts the held-out ones.
+        seed: of the bootstrap.
+        report: told when the verdict is weak or cannot be given.
+    """
+    by_place = {c.place: c for c in heldout}
+    examples = [e for e in heldout_examples if e.place in by_place]
+    rows = [by_place[e.place] for e in examples]
+    tuned = heldout_losses(model, examples)
+    with adapter_disabled(model):
+        base = heldout_losses(model, examples)
+    questions = [c.question for c in rows]
+    base_means, tuned_means = mean_by_question(questions, base), mean_by_question(questions, tuned)
+    interval = bootstrap_interval(base_means - tuned_means, seed) if len(base_means) >= FEWEST_QUESTIONS else None
+    loss_base = float(base_means.mean()) if rows else None
+    picked = _spread(questions, max_answers)
+    answers = _answer_both(model, chat_format, [(rows[i], base[i], tuned[i]) for i in picked], max_new_tokens)
+    result = EvaluationReport(
+        heldout_loss_base=loss_base,
+        heldout_loss_tuned=float(tuned_means.mean()) if rows else None,
+        interval=interval,
+        verdict=judge(interval, loss_base),
+        weak=(len(rows) if num_rows is None else num_rows) < WEAK_ROWS,
+        num_questions=len(base_means),
+        base_right=sum(a.base_f1 >= RIGHT_F1 for a in answers),
+        tuned_right=sum(a.tuned_f1 >= RIGHT_F1 for a in answers),
+        tuned_not_stopped=sum(not a.tuned_stopped for a in answers),
+        answers=answers,
+    )
+    _warn(result, report)
+    return result
+
+
+def _answer_both(
+    model: nn.Module,
+    chat_format: ChatFormat,
+    rows: Sequence[tuple[Conversation, float, float]],
+    max_new_tokens: int,
+) -> tuple[AnswerPair, ...]:
+    prompts, sampling = [c.prompt for c, _, _ in rows], Sampling(max_new_tokens=max_new_tokens)
+    tuned_answers = generate_answers(model, chat_format, prompts, sampling)
+    with adapter_disabled(model):
+        base_answers = generate_answers(model, chat_format, prompts, sampling)
+    triples = zip(rows, base_answers, tuned_answers, strict=True)
+    return tuple(_pair(row, base, tuned) for row, base, tuned in triples)
+
+
+def _pair(row: tuple[Conversation, float, float], base: Answer, tuned: Answer) -> AnswerPair:
+    conversation, loss_base, loss_tuned = row
+    return AnswerPair(
+        question=conversation.question,
+        expected=conversation.answer,
+        base=base.text,
+        tuned=tuned.text,
+        base_f1=character_f1(base.text, conversation.answer),
+        tuned_f1=character_f1(tuned.text, conversation.answer),
+        loss_base=loss_base,
+        loss_tuned=loss_tuned,
+        tuned_stopped=tuned.stopped,
+        place=conversation.place,
+    )
+
+
+def _spread(questions: Sequence[str], limit: int) -> list[int]:
+    """Row numbers of at most `limit` distinct questions, evenly over the rows: no end of the file is left out."""
+    first = list({normalize_question(q): i for i, q in reversed(list(enumerate(questions)))}.values())
+    first.sort()
+    if len(first) <= limit:
+        return first
+    return [first[int(i)] for i in np.linspace(0, len(first) - 1, limit).round()] if limit else []
+
+
+def _warn(result: EvaluationReport, report: Report) -> None:
+    if result.num_questions < FEWEST_QUESTIONS:
+        key, values = "evaluation.too_few", {"found": result.num_questions, "needed": FEWEST_QUESTIONS}
+    elif result.weak:
+        key, values = "evaluation.weak", {"rows": WEAK_ROWS}
+    else:
+        return
+    report(Warned(key=key, message=say(key, **values), values=values))

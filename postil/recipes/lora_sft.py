@@ -1,0 +1,131 @@
+"""The whole road, from a file of questions and answers to a tested adapter, in one function.
+
+    step                       file                          hands on
+    read_records               data/records.py               records, each with its place in the file
+    validate_dataset           data/validation.py            conversations, and every problem
+    split_conversations        data/splits.py                train and held-out, no question in both
+    load_base                  models/loading.py             the frozen base, its tokenizer and chat format
+    tokenize_conversations     data/examples.py              token ids and labels
+    add_adapter                models/adapter.py             the thin matrices that will be trained
+    train_adapter              training/loop.py              weights: batches (training/batches.py) of packs
+                                                             (data/packing.py), forward, backward, step, checkpoint
+    save_adapter               models/adapter.py             a plain PEFT folder with a manifest
+    evaluate_adapter           evaluation/report.py          base against tuned on held-out questions, a verdict
+
+The shell, the library and the tests all call `train_lora`. Two plain callables travel against the traffic: `report`
+receives events, `should_stop` is asked after every step.
+"""
+
+import time
+from pathlib import Path
+
+from postil.config import RunConfig
+from postil.data.conversations import content_hash
+from postil.data.examples import Tokenized, tokenize_conversations
+from postil.data.prepared import is_prepared, read_prepared
+from postil.data.records import read_records
+from postil.data.splits import Split, split_conversations
+from postil.data.validation import validate_dataset
+from postil.errors import UsageError
+from postil.evaluation.report import evaluate_adapter
+from postil.events import PhaseStarted, Report, RunFinished, ShouldStop, ignore, never
+from postil.models.adapter import add_adapter
+from postil.models.loading import load_base
+from postil.recipes.defaults import resolve_config
+from postil.recipes.prepare import check_prepared_base, kept_rows, report_data, report_split, report_tokens
+from postil.recipes.result import RunResult, base_facts, config_hash, held_out_probe, publish_adapter, report_model
+from postil.recipes.run_folder import open_run, recorded, write_json, write_text
+from postil.recipes.trackers import tracked
+from postil.training.loop import train_adapter
+
+
+def train_lora(
+    config: RunConfig, report: Report = ignore, should_stop: ShouldStop = never, *, resume: bool = False
+) -> RunResult:
+    """Trains an adapter on a file and measures it.
+
+    Args:
+        config: every setting; what is None is filled in from the data and the base, and written to `run.yaml`.
+        report: receives every event, also appended to `events.jsonl`.
+        should_stop: asked after every step; True saves a checkpoint and raises `Stopped`.
+        resume: go on in `config.output.dir` with the settings that its run began with.
+
+    Raises:
+        DataError: the data cannot train; every problem is listed in it.
+        PostilError: anything else that a caller can act on; see errors.py.
+        Stopped: `should_stop` said so; the same call with `resume=True` goes on.
+    """
+    started = time.monotonic()
+    if config.data.file is None and not resume:
+        raise UsageError("recipes.no_file")
+    folder, config = open_run(config, resume)
+    source = Path(config.data.file or "")
+    with recorded(folder, report) as report, tracked(config, folder, report) as report:
+        report(PhaseStarted(phase="read"))
+        prepared = read_prepared(source) if is_prepared(source) else None
+        if prepared:
+            split = Split.of(prepared.train.conversations, prepared.heldout.conversations)
+        else:
+            validation = validate_dataset(read_records(source), config.data.system)
+            report_data(validation, config.data.drop_bad, report)
+            split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
+        report_split(split, report)
+
+        report(PhaseStarted(phase="load"))
+        base = load_base(config.model)
+        config = resolve_config(config, len(split.train), base_facts(base))
+        write_text(folder.settings, config.to_yaml())
+
+        report(PhaseStarted(phase="tokenize"))
+        if prepared:
+            check_prepared_base(prepared, base, source)
+            train = Tokenized.of(prepared.train.examples)
+            heldout = prepared.heldout.examples
+        else:
+            train = tokenize_conversations(
+                split.train,
+                base.chat_format,
+                train_on=config.data.train_on,
+                max_length_tokens=config.data.max_length_tokens,
+                model_max_tokens=base.max_tokens,
+            )
+            split, heldout = kept_rows(split, train, base, config)
+        report_tokens(train, report)
+
+        report(PhaseStarted(phase="train"))
+        model = add_adapter(base.model, config.adapter, config.training.seed)
+        report_model(base, model, report)
+        data_hash = content_hash((*split.train, *split.heldout))
+        trained = train_adapter(
+            model,
+            train.examples,
+            config=config.training,
+            run_dir=folder.path,
+            data_hash=data_hash,
+            config_hash=config_hash(config),
+            report=report,
+            should_stop=should_stop,
+            evaluate=held_out_probe(model, base, split.heldout, heldout, config, report),
+            evaluate_every=config.evaluation.evaluate_every or 0,
+            resume=resume,
+        )
+
+        report(PhaseStarted(phase="save"))
+        publish_adapter(folder, model, base, config, data_hash, metrics={"train_loss": trained.train_loss})
+
+        report(PhaseStarted(phase="evaluate"))
+        evaluation = evaluate_adapter(
+            model,
+            base.chat_format,
+            split.heldout,
+            heldout,
+            max_answers=config.evaluation.max_answers,
+            max_new_tokens=config.evaluation.max_new_tokens,
+            report=report,
+        )
+        result = RunResult.of(folder, trained, evaluation, seconds=time.monotonic() - started)
+        publish_adapter(folder, model, base, config, data_hash, metrics=result.metrics())
+        write_json(folder.report, evaluation.as_dict())
+        write_json(folder.result, result.as_dict())
+        report(RunFinished(run_dir=str(folder.path), verdict=evaluation.verdict))
+    return result

@@ -1,0 +1,153 @@
+"""The first half of the road: checked conversations, token ids and labels on disk, ready to be looked at or trained."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postil.config import RunConfig
+from postil.data.conversations import Conversation, content_hash
+from postil.data.examples import Tokenized, tokenize_conversations
+from postil.data.prepared import (
+    Prepared,
+    PreparedPart,
+    is_prepared,
+    matching_conversations,
+    read_prepared,
+    write_prepared,
+)
+from postil.data.records import read_records
+from postil.data.splits import split_conversations
+from postil.data.validation import validate_dataset
+from postil.errors import CannotWriteError, DataError, UsageError
+from postil.events import PhaseStarted, Report, ignore
+from postil.recipes.reporting import report_data, report_split, report_tokens
+
+if TYPE_CHECKING:
+    from postil.data.chat_template import ChatFormat
+    from postil.models.loading import Base
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedResult:
+    """What `postil prepare` made."""
+
+    path: Path
+    train: int
+    heldout: int
+    tokens: int
+    trained_tokens: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON shape of the shell's last line."""
+        return {
+            "prepared_dir": str(self.path),
+            "train": self.train,
+            "heldout": self.heldout,
+            "tokens": self.tokens,
+            "trained_tokens": self.trained_tokens,
+        }
+
+
+def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: bool = False) -> PreparedResult:
+    """Reads, checks, splits and tokenizes `config.data.file` for `config.model.base` and writes the result to `out`.
+
+    Only the base's tokenizer is loaded, not its weights.
+
+    Raises:
+        DataError: the data cannot train.
+        CannotWriteError: `out` has something in it and `force` is off, or it is no prepared folder of ours.
+    """
+    from postil.models.loading import load_chat_format
+
+    if config.data.file is None:
+        raise UsageError("recipes.no_file")
+    _make_room(out, force)
+    report(PhaseStarted(phase="read"))
+    validation = validate_dataset(read_records(Path(config.data.file)), config.data.system)
+    report_data(validation, config.data.drop_bad, report)
+    split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
+    report_split(split, report)
+    report(PhaseStarted(phase="tokenize"))
+    chat_format = load_chat_format(config.model)
+    train = tokenize_conversations(
+        split.train, chat_format, train_on=config.data.train_on, max_length_tokens=config.data.max_length_tokens
+    )
+    heldout = tokenize_heldout(split.heldout, chat_format, train, config)
+    report_tokens(train, heldout, report)
+    parts = [_part(split.train, train), _part(split.heldout, heldout)]
+    prepared = Prepared(parts[0], parts[1], _describe(config, chat_format, train, heldout, parts))
+    report(PhaseStarted(phase="save"))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_prepared(out, prepared)
+    except OSError as error:
+        raise CannotWriteError("recipes.cannot_write", path=out, reason=error.strerror) from error
+    counts = prepared.description
+    return PreparedResult(
+        out, len(parts[0].examples), len(parts[1].examples), counts["tokens"], counts["trained_tokens"]
+    )
+
+
+def tokenize_heldout(
+    heldout: Sequence[Conversation], chat_format: "ChatFormat", train: Tokenized, config: RunConfig
+) -> Tokenized | None:
+    """Tokens of the held-out conversations under the same longest length as the trained ones; None without any."""
+    if not heldout:
+        return None
+    return tokenize_conversations(
+        heldout, chat_format, train_on=config.data.train_on, max_length_tokens=train.max_length_tokens
+    )
+
+
+def open_prepared(folder: Path, base: "Base") -> Prepared:
+    """Reads a prepared folder for `base`.
+
+    Raises:
+        DataError: it was prepared with another tokenizer or chat template, or it is damaged.
+    """
+    prepared = read_prepared(folder)
+    made_for = prepared.description["tokenizer_fingerprint"], prepared.description["template"]
+    if made_for != (base.tokenizer.fingerprint, base.chat_format.template):
+        raise DataError(
+            "recipes.other_tokenizer", path=folder, made_for=prepared.description["base"], base=base.name
+        )
+    return prepared
+
+
+def _make_room(out: Path, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not force:
+        raise CannotWriteError("recipes.output_exists", path=out)
+    if not is_prepared(out):
+        raise CannotWriteError("recipes.not_prepared", path=out)
+    shutil.rmtree(out)
+
+
+def _part(conversations: Sequence[Conversation], tokenized: Tokenized | None) -> PreparedPart:
+    examples = tokenized.examples if tokenized else ()
+    return PreparedPart(matching_conversations(conversations, examples), tuple(examples))
+
+
+def _describe(
+    config: RunConfig,
+    chat_format: "ChatFormat",
+    train: Tokenized,
+    heldout: Tokenized | None,
+    parts: Sequence[PreparedPart],
+) -> dict[str, Any]:
+    return {
+        "source": config.data.file,
+        "base": config.model.base,
+        "tokenizer_fingerprint": chat_format.tokenizer.fingerprint,
+        "template": chat_format.template,
+        "chat_format": chat_format.manifest(),
+        "system": config.data.system,
+        "data_hash": content_hash([c for part in parts for c in part.conversations]),
+        "max_length_tokens": train.max_length_tokens,
+        "too_long": [str(place) for t in (train, heldout) if t for place in t.too_long],
+        "tokens": sum(len(e.input_ids) for e in train.examples),
+        "trained_tokens": sum(e.num_trained_tokens for e in train.examples),
+    }

@@ -1,0 +1,159 @@
+"""The folder of one run: what is where, how it is opened, and the log of its events.
+
+    runs/shop-20260131-120000/
+      run.yaml          every setting, resolved
+      events.jsonl      what happened, one event a line
+      checkpoints/      resumable state; deleted by nobody but `training.keep`
+      adapter/          the result
+      report.json       base and tuned answers, losses, verdict
+      result.json       the run in numbers; its presence means that the run is complete
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from postil.config import RunConfig, load_config
+from postil.errors import CannotWriteError, MissingInputError, UsageError
+from postil.events import AnyEvent, Report, encode_event
+
+# What may differ between the first call and the one that resumes: none of it changes a weight.
+FREE_ON_RESUME = {"output.dir", "output.force", "output.trackers", "training.log_every", "training.keep", "model.offline"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of a run."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """The resolved settings."""
+        return self.path / "run.yaml"
+
+    @property
+    def events(self) -> Path:
+        """The event log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Resumable states."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        """The result."""
+        return self.path / "adapter"
+
+    @property
+    def report(self) -> Path:
+        """Answers and losses on held-out questions."""
+        return self.path / "report.json"
+
+    @property
+    def result(self) -> Path:
+        """The run in numbers."""
+        return self.path / "result.json"
+
+
+def open_run(config: RunConfig, resume: bool) -> tuple[RunFolder, RunConfig]:
+    """Makes a new folder, or takes up the one of an earlier run.
+
+    Returns:
+        The folder and the settings to go on with: on resume, those that the run began with.
+
+    Raises:
+        CannotWriteError: the folder has something in it, or cannot be written.
+        MissingInputError: nothing to resume there.
+        UsageError: resuming with other settings than the run began with.
+    """
+    folder = RunFolder(Path(config.output.dir) if config.output.dir else _new_path(config))
+    if resume:
+        if config.output.dir is None:
+            raise UsageError("recipes.resume_needs_folder")
+        if not folder.settings.exists():
+            raise MissingInputError("recipes.nothing_to_resume", path=folder.path)
+        return folder, _settings_to_resume(folder, config)
+    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        if not config.output.force:
+            raise CannotWriteError("recipes.output_exists", path=folder.path)
+        if not folder.settings.exists():
+            raise CannotWriteError("recipes.not_a_run", path=folder.path)
+        shutil.rmtree(folder.path)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_text(folder.settings, config.to_yaml())
+    except OSError as error:
+        raise CannotWriteError("recipes.cannot_write", path=folder.path, reason=error.strerror) from error
+    return folder, config
+
+
+def _new_path(config: RunConfig) -> Path:
+    stem = Path(config.data.file or "run").stem
+    return Path("runs") / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _settings_to_resume(folder: RunFolder, asked: RunConfig) -> RunConfig:
+    """The stored settings, after checking that nothing asked for now differs from them."""
+    stored = load_config(folder.settings)
+    now, then, default = asked.model_dump(), stored.model_dump(), RunConfig().model_dump()
+    different = [
+        f"{part}.{name}"
+        for part, values in now.items()
+        for name, value in values.items()
+        if f"{part}.{name}" not in FREE_ON_RESUME and value not in (default[part][name], then[part][name])
+    ]
+    if asked.data.file and stored.data.file and Path(asked.data.file).resolve() == Path(stored.data.file).resolve():
+        different = [name for name in different if name != "data.file"]
+    if different:
+        raise UsageError("recipes.resume_differs", path=folder.path, names=", ".join(different))
+    return stored.replace({"output.dir": str(folder.path), "output.force": False})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that a cut leaves the old one or the new one, never half of it.
+
+    Raises:
+        CannotWriteError: the folder is read-only or the disk is full.
+    """
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as beside:
+            beside.write(text)
+            beside.flush()
+            os.fsync(beside.fileno())
+        os.replace(beside.name, path)
+    except OSError as error:
+        raise CannotWriteError("recipes.cannot_write", path=path, reason=error.strerror) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON as `write_text` does."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+@contextmanager
+def recorded(folder: RunFolder, report: Report) -> Iterator[Report]:
+    """A report that also appends every event to the run's log, whole lines only."""
+    try:
+        log = folder.events.open("ab", buffering=0)
+    except OSError as error:
+        raise CannotWriteError("recipes.cannot_write", path=folder.events, reason=error.strerror) from error
+    with log:
+
+        def record(event: AnyEvent) -> None:
+            try:
+                log.write(encode_event(event))
+            except OSError as error:
+                raise CannotWriteError("recipes.cannot_write", path=folder.events, reason=error.strerror) from error
+            report(event)
+
+        yield record
