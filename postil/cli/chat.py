@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.live import Live
 
-from postil.cli.compare import NARROWEST_BESIDE, side_by_side
+from postil.cli.compare import side_by_side
 from postil.cli.options import AdapterDir
 from postil.cli.screen import Screen, open_screen
 from postil.data.conversations import Message
@@ -17,7 +17,7 @@ from postil.language import say
 
 if TYPE_CHECKING:
     from postil.answering import TunedModel
-    from postil.models.decoding import Sampling
+    from postil.models.generation import Sampling, Side
 
 END = {"exit", "quit"}
 START_OVER = "/new"
@@ -61,12 +61,12 @@ def chat(
     screen = open_screen()
     screen.say("cli.chat.loading", "dim", path=adapter)
     from postil.answering import load
-    from postil.models.decoding import Sampling
+    from postil.models.generation import Sampling
 
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
     tuned = load(adapter)
     sides = ("base",) if base_only else ("tuned",) if tuned_only else ("base", "tuned")
-    histories = Histories(tuned.system, sides)
+    histories = Histories(tuned.manifest.system, sides)
     histories.start_over()
     if screen.is_terminal:
         screen.say("cli.chat.ready", "dim")
@@ -110,16 +110,6 @@ def _answer(screen: Screen, tuned: "TunedModel", histories: Histories, sampling:
         for side, text in texts.items():
             screen.line(f"{side}> {text}")
         return texts
-    if screen.console.width < NARROWEST_BESIDE or len(texts) == 1:
-        return _stream_stacked(screen, texts, pieces)
-    with Live(console=screen.console, refresh_per_second=12, vertical_overflow="visible") as live:
-        for side, piece in pieces:
-            texts[side] += piece
-            live.update(side_by_side(screen, texts))
-    return texts
-
-
-def _stream_stacked(screen: Screen, texts: dict[str, str], pieces: Iterator[tuple[str, str]]) -> dict[str, str]:
     with Live(console=screen.console, refresh_per_second=12, vertical_overflow="visible") as live:
         for side, piece in pieces:
             texts[side] += piece
@@ -129,4 +119,10 @@ def _stream_stacked(screen: Screen, texts: dict[str, str], pieces: Iterator[tupl
 
 def _pieces(tuned: "TunedModel", histories: Histories, sampling: "Sampling") -> Iterator[tuple[str, str]]:
     """(side, piece of text), both sides in turns."""
-    yield from tuned.stream(histories.messages, sampling)
+    messages = histories.messages
+    if len(messages) == 2:
+        yield from tuned.stream_both(messages["base"], messages["tuned"], sampling=sampling)
+        return
+    side: Side = "base" if "base" in messages else "tuned"
+    for piece in tuned.stream(messages[side], sampling=sampling, side=side):
+        yield side, piece

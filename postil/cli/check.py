@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from postil.cli.options import AsJson, LanguageOption
 from postil.cli.screen import open_screen, show_problems
@@ -41,7 +40,7 @@ def check(
         screen.say("cli.check.example", "dim", place=conversation.place)
         for message in conversation.messages:
             screen.line(f"  {message.role}: {message.content}")
-    screen.show(Text(_verdict(report), style="bold"))
+    screen.line(_verdict(report), "bold")
     return DataError.exit_code if report.errors else 0
 
 

@@ -1,14 +1,15 @@
 """`postil compare`: the same questions, answered by base and adapter, side by side."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.rule import Rule
 from rich.table import Table
-from rich.text import Text
 
 from postil.cli.options import AdapterDir, AsJson, Force
+from postil.cli.prose import Prose
 from postil.cli.screen import Screen, open_screen
 from postil.data.records import read_records
 from postil.data.validation import validate_dataset
@@ -33,48 +34,64 @@ def compare(
     screen = open_screen(as_json)
     if html is not None and html.exists() and not force:
         raise CannotWriteError("answering.exists", path=html)
-    asked = read_questions(questions)
+    asked, left_out = read_questions(questions)
+    if left_out:
+        screen.say("cli.compare.left_out", "yellow", count=left_out, path=questions)
     screen.say("cli.chat.loading", "dim", path=adapter)
     from postil.answering import compare as compare_answers
 
     comparison = compare_answers(adapter, list(asked))
     if html is not None:
-        comparison.write_html(html, force=force)
+        comparison.to_html(html, force=force)
     for row in comparison.rows:
         show_answers(screen, row.question, row.base, row.tuned, asked[row.question])
     if html is not None:
         screen.say("cli.compare.html_written", path=html)
-    rows = [{"question": r.question, "expected": asked[r.question], "base": r.base, "tuned": r.tuned} for r in comparison.rows]
-    screen.result({"adapter_dir": str(adapter), "html": html and str(html), "answers": rows})
+    answers = [{**asdict(row), "expected": asked[row.question]} for row in comparison.rows]
+    screen.result({"adapter_dir": str(adapter), "html": html and str(html), "left_out": left_out, "answers": answers})
 
 
-def read_questions(path: Path) -> dict[str, str | None]:
+def read_questions(path: Path) -> tuple[dict[str, str | None], int]:
     """Questions in file order, each once, with the expected answer where the file has one.
+
+    Returns:
+        The questions, and how many rows were left out: those with errors, and chats of several turns.
 
     Raises:
         MissingInputError: no such file.
         DataError: not text, or no question in it.
     """
-    if path.suffix.lower() != ".txt":
-        conversations = validate_dataset(read_records(path)).conversations
-        found: dict[str, str | None] = {c.messages[-2].content: c.answer for c in conversations if c.num_turns == 1}
+    if path.suffix.lower() == ".txt":
+        found: dict[str, str | None] = dict.fromkeys(_lines(path))
+        left_out = 0
     else:
-        try:
-            lines = path.read_text("utf-8-sig").splitlines()
-        except FileNotFoundError:
-            raise MissingInputError("data.no_file", path=str(path)) from None
-        except UnicodeDecodeError:
-            raise DataError("cli.compare.not_text", path=path) from None
-        found = dict.fromkeys((line.strip() for line in lines if line.strip()), None)
+        report = validate_dataset(read_records(path))
+        single = [c for c in report.conversations if c.num_turns == 1]
+        found = {c.question: c.answer for c in single}
+        left_out = report.dropped + len(report.conversations) - len(single)
     if not found:
         raise DataError("cli.compare.no_questions", path=path)
-    return found
+    return found, left_out
 
 
-def show_answers(screen: Screen, question: str, base: str, tuned: str, expected: str | None = None, mark: str = "") -> None:
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise MissingInputError("data.no_file", path=str(path)) from None
+    except UnicodeDecodeError:
+        raise DataError("cli.compare.not_text", path=path) from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def show_answers(
+    screen: Screen, question: str, base: str, tuned: str, expected: str | None = None, mark: str = ""
+) -> None:
     """One question: base and tuned beside each other, or one below the other where it is narrow."""
     screen.show(Rule(style="dim"))
-    screen.show(Text.assemble((question, "bold"), (f"  [{mark}]" if mark else "", "yellow")))
+    screen.line(question, "bold")
+    if mark:
+        screen.line(f"[{mark}]", "yellow")
     if expected is not None:
         screen.line(f"{say('cli.compare.expected')}: {expected}", "dim")
     screen.show(side_by_side(screen, {"base": base, "tuned": tuned}))
@@ -85,14 +102,12 @@ def side_by_side(screen: Screen, answers: dict[str, str]) -> Table:
     if screen.is_terminal and screen.console.width >= NARROWEST_BESIDE:
         table = Table(box=None, expand=True, pad_edge=False, padding=(0, 3, 0, 0), header_style="cyan")
         for label in answers:
-            table.add_column(label, ratio=1, overflow="fold")
-        table.add_row(*(Text(text) for text in answers.values()))
+            table.add_column(label, ratio=1)
+        table.add_row(*(Prose(text) for text in answers.values()))
         return table
     stacked = Table.grid(padding=(0, 2))
     stacked.add_column(style="cyan", no_wrap=True)
-    stacked.add_column(overflow="fold")
+    stacked.add_column()
     for label, text in answers.items():
-        stacked.add_row(label, Text(text))
+        stacked.add_row(label, Prose(text))
     return stacked
-
-

@@ -4,6 +4,7 @@
 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 """
 
+import difflib
 import errno
 from dataclasses import dataclass
 from typing import Any
@@ -82,10 +83,11 @@ def _usage_failure(error: typer.TyperException) -> Failure:
     if kind == "MissingParameter" and parameter is not None:
         key, values = "cli.usage.missing", {"name": parameter.get_error_hint()}
     elif kind == "NoSuchOption":
-        near = getattr(error, "possibilities", None) or ()
-        key, values = "cli.usage.no_such_option", {"name": str(getattr(error, "option_name", ""))}
+        name = str(getattr(error, "option_name", ""))
+        near = difflib.get_close_matches(name, getattr(error, "possibilities", None) or (), n=1)
+        key, values = "cli.usage.no_such_option", {"name": name}
         if near:
-            key, values = "cli.usage.nearest_option", {**values, "near": ", ".join(sorted(near))}
+            key, values = "cli.usage.nearest_option", {"name": name, "near": near[0]}
     elif kind == "BadParameter" and parameter is not None:
         detail = f" ({error.message})" if current_language() == "en" else f"（{error.message}）"
         key, values = "cli.usage.bad_value", {"name": parameter.get_error_hint(), "detail": detail}

@@ -3,6 +3,7 @@
 Help texts on commands and options are keys; they become words here, after the language is known.
 """
 
+import difflib
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
+from postil.cli.prose import Prose
 from postil.errors import UsageError
 from postil.language import has_sentence, say
 
@@ -21,7 +23,7 @@ class TaughtCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Writes the help page."""
         arguments = [p for p in self.get_params(ctx) if p.param_type_name == "argument"]
-        names = [a.metavar if a.required else f"[{a.metavar}]" for a in arguments]  # type: ignore[attr-defined]
+        names = [str(a.metavar) if a.required else f"[{a.metavar}]" for a in arguments]
         usage = " ".join([ctx.command_path, *names, say("cli.help.options_in_usage")])
         parts = _opening(self, usage)
         parts += _section("cli.help.arguments", _parameter_rows(arguments))
@@ -38,7 +40,7 @@ class TaughtGroup(TyperGroup):
         rows = [(name, say(f"cli.{name}.help").partition("\n")[0]) for name in self.commands]
         parts += _section("cli.help.verbs", rows)
         parts += _section("cli.help.options", _parameter_rows(_options(self, ctx)))
-        parts += [_heading("cli.help.more"), Padding(Text(say("cli.help.more_text")), (0, 0, 1, 2))]
+        parts += [_heading("cli.help.more"), Padding(Prose(say("cli.help.more_text")), (0, 0, 1, 2))]
         formatter.write(_draw(parts))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -48,14 +50,16 @@ class TaughtGroup(TyperGroup):
             UsageError: no such verb, with all verbs named.
         """
         if args and not args[0].startswith("-") and args[0] not in self.commands:
-            raise UsageError("cli.no_such_verb", name=args[0], verbs=", ".join(self.commands))
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            key = "cli.no_such_verb.nearest" if near else "cli.no_such_verb"
+            raise UsageError(key, name=args[0], near=near[0] if near else "", verbs=", ".join(self.commands))
         return super().resolve_command(ctx, args)
 
 
 def _opening(command: Any, usage: str) -> list[RenderableType]:
-    key = command.help
+    key = str(command.help)
     parts: list[RenderableType] = [Text.assemble((say("cli.help.usage"), "bold"), " ", usage), Text("")]
-    parts += [Padding(Text(say(key)), (0, 0, 1, 1))]
+    parts += [Padding(Prose(say(key)), (0, 0, 1, 1))]
     examples = key.removesuffix(".help") + ".examples"
     if has_sentence(examples):
         parts += [_heading("cli.help.examples"), Padding(_examples(say(examples)), (0, 0, 1, 2))]
@@ -67,7 +71,7 @@ def _examples(text: str) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for line in text.splitlines():
         command, _, comment = line.partition("  # ")
-        table.add_row(Text(command, style="cyan", no_wrap=True, overflow="fold"), Text(comment, style="dim"))
+        table.add_row(Prose(command, "cyan"), Prose(comment, "dim"))
     return table
 
 
@@ -82,7 +86,7 @@ def _section(key: str, rows: list[tuple[str, str]]) -> list[RenderableType]:
     table.add_column(no_wrap=True, style="cyan")
     table.add_column()
     for name, text in rows:
-        table.add_row(name, Text(text))
+        table.add_row(name, Prose(text))
     return [_heading(key), Padding(table, (0, 0, 1, 2))]
 
 
@@ -113,4 +117,4 @@ def _draw(parts: list[RenderableType]) -> str:
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(Group(*parts))
-    return capture.get()
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"

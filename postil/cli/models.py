@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -13,7 +13,12 @@ from postil.cli.screen import Screen, byte_size, open_screen
 from postil.language import say
 from postil.models.catalog import CATALOG, CatalogEntry, best_base_for
 from postil.models.devices import DeviceChoice, DeviceFacts, choose_device, probe_devices
+from postil.models.hub import cache_dir
 from postil.models.memory import available_memory_bytes, gigabytes
+
+COLUMNS = ("model", "parameters", "to_answer", "to_train", "fits", "here")
+NARROW_COLUMNS = ("model", "to_train", "fits")
+WIDE_ENOUGH = 78
 
 
 def models(device: Device = None, as_json: AsJson = False) -> None:
@@ -81,8 +86,8 @@ def is_here(entry: CatalogEntry) -> bool:
     if entry.id == "starter":
         return True
     snapshots = hub_cache() / f"models--{entry.id.replace('/', '--')}" / "snapshots"
-    modelscope = modelscope_cache() / "models" / entry.modelscope_id
-    return any(snapshots.glob("*/*.safetensors")) or any(modelscope.glob("*.safetensors"))
+    modelscope = cache_dir() / "modelscope" / entry.modelscope_id
+    return any(snapshots.glob("*/*.safetensors")) or any(modelscope.glob("*/*.safetensors"))
 
 
 def hub_cache() -> Path:
@@ -91,28 +96,22 @@ def hub_cache() -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
-def modelscope_cache() -> Path:
-    """Where ModelScope's files are kept."""
-    return Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope/hub").expanduser()
-
-
 def _show_table(screen: Screen, rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(say("cli.models.model"), overflow="fold", min_width=20)
-    for name in ("parameters", "to_answer", "to_train"):
-        table.add_column(say(f"cli.models.{name}"), justify="right")
-    for name in ("fits", "here"):
-        table.add_column(say(f"cli.models.{name}"))
+    names = COLUMNS if screen.console.width >= WIDE_ENOUGH else NARROW_COLUMNS
+    for name in names:
+        justify: Literal["left", "right"] = "right" if name in {"parameters", "to_answer", "to_train"} else "left"
+        table.add_column(say(f"cli.models.{name}"), justify=justify, no_wrap=True)
     for row in rows:
-        table.add_row(
-            row["id"],
-            parameter_count(row["parameters"]),
-            byte_size(row["bytes_to_answer"]),
-            byte_size(row["bytes_to_train"]),
-            say(f"cli.models.fits.{row['fits']}"),
-            say("cli.models.here.yes" if row["here"] else "cli.models.here.no"),
-            style="dim" if row["fits"] == "no" else "",
-        )
+        cells = {
+            "model": row["id"].rpartition("/")[2],
+            "parameters": parameter_count(row["parameters"]),
+            "to_answer": byte_size(row["bytes_to_answer"]),
+            "to_train": byte_size(row["bytes_to_train"]),
+            "fits": say(f"cli.models.fits.{row['fits']}"),
+            "here": say("cli.models.here.yes" if row["here"] else "cli.models.here.no"),
+        }
+        table.add_row(*(cells[name] for name in names), style="dim" if row["fits"] == "no" else "")
     screen.show(table)
 
 

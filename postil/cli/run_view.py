@@ -38,7 +38,9 @@ class RunView:
     def __enter__(self) -> "RunView":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._take_bar_down()
 
     def report(self, event: events.AnyEvent) -> None:
@@ -64,14 +66,13 @@ class RunView:
 
     def _show_Tokenized(self, event: events.Tokenized) -> None:
         share = event.trained_tokens / max(1, event.tokens)
-        self.screen.note("cli.run.tokens", tokens=event.tokens, trained=event.trained_tokens, share=share, longest=event.longest)
+        counts = {"tokens": event.tokens, "trained": event.trained_tokens, "longest": event.longest}
+        self.screen.note("cli.run.tokens", share=share, **counts)
         if event.too_long:
             places, rest = event.too_long[:MOST_PLACES], len(event.too_long) - MOST_PLACES
             listed = ", ".join(places) + (f" (+{rest})" if rest > 0 else "")
             values = {"count": len(event.too_long), "limit": event.max_length_tokens, "places": listed}
             self.screen.say("cli.run.too_long", "yellow", **values)
-        if event.changed_by_template:
-            self.screen.say("cli.run.changed_by_template", "yellow", count=event.changed_by_template)
 
     def _show_ModelLoaded(self, event: events.ModelLoaded) -> None:
         share = event.trainable_parameters / max(1, event.base_parameters + event.trainable_parameters)
@@ -107,14 +108,16 @@ class RunView:
     def _show_HeldoutMeasured(self, event: events.HeldoutMeasured) -> None:
         self.screen.note("cli.run.heldout" if event.step else "cli.run.heldout_base", step=event.step, loss=event.loss)
         for sample in event.samples if self.samples else ():
-            self.screen.say("cli.run.sample", "dim", **{n: getattr(sample, n) for n in ("question", "expected", "answer")})
+            values = {"question": sample.question, "expected": sample.expected, "answer": sample.answer}
+            self.screen.say("cli.run.sample", "dim", **values)
 
     def _show_CheckpointSaved(self, event: events.CheckpointSaved) -> None:
         self.has_checkpoint = True
         self.run_dir = self.run_dir or Path(event.path).parents[1]
 
     def _show_Warned(self, event: events.Warned) -> None:
-        self.screen.say("cli.warning", "yellow", text=event.message)
+        if event.key != "recipes.too_long":  # the Tokenized event has listed the places already
+            self.screen.say("cli.warning", "yellow", text=event.message)
 
     def _show_RunFinished(self, event: events.RunFinished) -> None:
         self._take_bar_down()

@@ -1,8 +1,8 @@
 """What the shell prints, and where.
 
-People read lines on standard output. With `--json` standard output carries one JSON object per line, the last one being
-the result, and the lines for people go to standard error. Long lines wrap on a terminal only: a file or a pipe gets them
-whole, and a command to copy is never broken.
+People read lines on standard output. With `--json` standard output carries one JSON object per line, the last one
+being the result, and the lines for people go to standard error. Long lines wrap on a terminal only: a file or a pipe
+gets them whole, and a command to copy is never broken.
 """
 
 import json
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
+from postil.cli.prose import Prose
 from postil.events import AnyEvent, encode_event
 from postil.language import say
 from postil.problems import Problem
@@ -50,18 +50,21 @@ class Screen:
         """True when a question would reach a person who can answer."""
         return self.is_terminal and sys.stdin.isatty() and not self.as_json
 
-    def say(self, key: str, style: str = "", **values: Any) -> None:
+    def say(self, key: str, style: str = "", /, **values: Any) -> None:
         """Prints the sentence of `key`."""
         self.line(say(key, **values), style)
 
-    def note(self, key: str, style: str = "", **values: Any) -> None:
+    def note(self, key: str, style: str = "", /, **values: Any) -> None:
         """Prints the sentence of `key` unless `--quiet`."""
         if not self.quiet:
             self.say(key, style, **values)
 
     def line(self, text: str, style: str = "") -> None:
         """Prints text as it is, whatever brackets stand in it."""
-        self.console.print(Text(text, style=style), soft_wrap=not self.is_terminal)
+        if self.is_terminal:
+            self.console.print(Prose(text, style))
+        else:
+            self.console.print(Text(text, style=style), soft_wrap=True)
 
     def command(self, *arguments: object) -> None:
         """Prints a command to copy: quoted, indented, never wrapped."""
@@ -82,9 +85,9 @@ class Screen:
             _write_line(json.dumps(values, ensure_ascii=False, default=str).encode() + b"\n")
 
 
-def open_screen(as_json: bool = False, quiet: bool = False) -> Screen:
-    """A screen on the streams of this process."""
-    console = Console(stderr=as_json, highlight=False, markup=False, emoji=False)
+def open_screen(as_json: bool = False, quiet: bool = False, *, to_stderr: bool = False) -> Screen:
+    """A screen on the streams of this process; with `as_json` people are spoken to on standard error."""
+    console = Console(stderr=as_json or to_stderr, highlight=False, markup=False, emoji=False)
     return Screen(console, as_json, quiet)
 
 
@@ -102,10 +105,8 @@ def show_problems(screen: Screen, problems: Sequence[Problem]) -> None:
         style = "red" if severity == "error" else "yellow"
         screen.say(f"cli.problems.{severity}", style, count=total, hint=same[0].hint)
         for problem in same[:MOST_PER_CODE]:
-            line = Text(f"{problem.place}  {problem.message}")
-            if problem.excerpt:
-                line.append(f"  | {problem.excerpt}", style="dim")
-            screen.console.print(Padding(line, (0, 0, 0, 2), expand=False), soft_wrap=not screen.is_terminal)
+            excerpt = f"  | {problem.excerpt}" if problem.excerpt else ""
+            screen.line(f"  {problem.place}  {problem.message}{excerpt}")
         if total > MOST_PER_CODE:
             screen.say("cli.problems.more", "dim", count=total - MOST_PER_CODE)
 

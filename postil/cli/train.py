@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from postil.cli.options import AsJson, Device, Force, Hub, Offline, Quiet
+from postil.cli.prose import Prose
 from postil.cli.run_view import RunView, show_evaluation
 from postil.cli.screen import Screen, duration, open_screen, shell_line, show_problems
 from postil.cli.stopping import stop_on_signals
@@ -15,7 +16,7 @@ from postil.errors import DataError, PostilError, UsageError
 from postil.language import current_language, say
 
 if TYPE_CHECKING:
-    from postil.recipes.lora_sft import RunResult
+    from postil.recipes.result import RunResult
 
 
 def show_settings(asked: bool) -> None:
@@ -30,7 +31,7 @@ def show_settings(asked: bool) -> None:
     for path, sentence in setting_paths().items():
         part, _, name = path.partition(".")
         words = sentence if current_language() == "en" else say(f"config.{path}")
-        table.add_row(path, _plain(defaults[part][name]), words)
+        table.add_row(path, _plain(defaults[part][name]), Prose(words))
     screen.show(table)
     raise typer.Exit
 

@@ -4,7 +4,7 @@ A template may strip an answer, drop its thinking, or write another header befor
 goes wrong. What always works, or says that it does not:
 
     rendering   <|im_start|>assistant\\n The sky is blue. <|im_end|>\\n
-    sentinels   <|im_start|>assistant\\n     s0           <|im_end|>\\n     each answer replaced by a word found nowhere else
+    sentinels   <|im_start|>assistant\\n     s0           <|im_end|>\\n     each answer replaced by a word of its own
     gaps        g0 ................... ]                [ g1 .........     what the template writes around them
 
 Putting the true answers between the gaps must give the true rendering. Where it does not, one answer at a time is
@@ -31,11 +31,14 @@ class RowRefused(Exception):
         code: a problem's code.
         column: the role of the message to blame.
         values: what the problem's sentences name.
+
+    `also` holds what else is wrong with the same row.
     """
 
     def __init__(self, code: str, column: str | None = None, excerpt: str = "", **values: object):
         super().__init__(code)
         self.code, self.column, self.excerpt, self.values = code, column, excerpt, values
+        self.also: tuple[RowRefused, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +126,14 @@ def find_answers(render: Render, messages: Sequence[Message], thinking: bool) ->
     gaps = _gaps(render(_with_contents(messages, words), None), list(words.values()))
     heads = _heads(render, messages, words, gaps) if thinking else gaps[:-1]
     contents = [messages[i].content for i in at]
-    middles = [gap[len(head) :] + content for gap, head, content in zip(gaps, heads, contents, strict=False)]
+    as_written = [gap[len(head) :] + content for gap, head, content in zip(gaps, heads, contents, strict=False)]
+    middles = as_written
     if _join(heads, middles, gaps[-1]) != text:
         middles = _rewritten(render, messages, words, gaps, heads)
         if _join(heads, middles, gaps[-1]) != text:
             raise RowRefused("answer_rewritten", column="assistant")
     opening = heads[0] if len(at) == 1 and at[0] == len(messages) - 1 else None
-    return RenderedAnswers(text, _spans(text, heads, middles, contents, gaps[-1]), opening)
+    return RenderedAnswers(text, _spans(text, heads, middles, contents, as_written, gaps[-1]), opening)
 
 
 def _join(heads: Sequence[str], middles: Sequence[str], last_gap: str) -> str:
@@ -158,14 +162,21 @@ def _rewritten(
 
 
 def _spans(
-    text: str, heads: Sequence[str], middles: Sequence[str], contents: Sequence[str], last_gap: str
+    text: str,
+    heads: Sequence[str],
+    middles: Sequence[str],
+    contents: Sequence[str],
+    as_written: Sequence[str],
+    last_gap: str,
 ) -> tuple[AnswerSpan, ...]:
     spans, at = [], 0
     tails = [*heads[1:], last_gap]
-    for head, middle, content, tail in zip(heads, middles, contents, tails, strict=True):
+    for head, middle, content, whole, tail in zip(heads, middles, contents, as_written, tails, strict=True):
         start = at + len(head)
         at = start + len(middle)
-        spans.append(AnswerSpan(start, at, tail, changed=not text[:at].endswith(content)))
+        # an answer's own thinking block begins in the head, where the template would have written one
+        is_thought = "</think>" in content and text[:at].endswith(content)
+        spans.append(AnswerSpan(start, at, tail, changed=middle != whole and not is_thought))
     return tuple(spans)
 
 

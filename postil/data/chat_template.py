@@ -3,21 +3,22 @@
 Three promises, each checked for every conversation and refused where it cannot be kept:
 - the ids are those of the template's text for the whole conversation, tokenized once, nothing added or cut;
 - labels cover each trained answer and the mark that ends it, on which answering stops, and nothing after it;
-- `prompt_ids(messages)` is how the trained ids of any conversation that begins with `messages` go on to its last answer.
+- `prompt_ids(messages)` is what the trained ids of a conversation begin with whose last answer follows `messages`.
 
 The third is why the template's own generation prompt is not used: R1-Distill's and Qwen3's open a thinking block that
 training text lacks. In a chat of several turns the earlier answers are trained as the whole rendering shows them; some
-templates (Qwen3, gpt-oss, Phi-3) write an earlier turn a little differently from a last one, so answering at turn k sends
-what a chat of k turns looks like, which is not always how turn k looked inside a longer one.
+templates (Qwen3, gpt-oss, Phi-3) write an earlier turn a little differently from a last one, so answering at turn k
+sends what a chat of k turns looks like, which is not always how turn k looked inside a longer one.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from itertools import accumulate
-from typing import Any, Literal, Protocol
+from itertools import takewhile
+from typing import Any, Literal
 
 from postil.data.answer_spans import (
     AnswerSpan,
@@ -31,8 +32,8 @@ from postil.data.answer_spans import (
 from postil.data.closing_marks import ClosingMark, find_closing_marks
 from postil.data.conversations import Conversation, Message
 from postil.data.template_renderer import TemplateRefusal, check_template, has_generation_marks, render
+from postil.data.text_tokenizer import ControlTokens, TextTokenizer, encode_with_ranges
 from postil.errors import DataError
-from postil.language import say
 from postil.problems import Place, Problem
 
 IGNORED = -100
@@ -55,44 +56,10 @@ INSTRUCTION_TEMPLATE = """\
 INSTRUCTION_STOPS = ("###", "</s>")
 
 _OPENINGS = ("Yes", "the", "中文", "7")
-"""How answers begin: what all of them leave of the prompt's last tokens belongs to the prompt."""
+"""How answers usually begin: tokens of the prompt that all of these leave alone belong to it."""
 
-
-class TextTokenizer(Protocol):
-    """What the data room asks of a tokenizer; `models/tokenizer.py` wraps a real one."""
-
-    def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids and the characters (start, end) of each; special tokens in the text are recognised, none are added."""
-        ...
-
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """The text of ids."""
-        ...
-
-    @property
-    def eos_id(self) -> int | None:
-        """The token that ends a text."""
-        ...
-
-    @property
-    def pad_id(self) -> int | None:
-        """The token that fills rows up; never trained as such."""
-        ...
-
-    @property
-    def special_tokens(self) -> Mapping[str, str]:
-        """`bos_token`, `eos_token` and so on: what templates may name."""
-        ...
-
-    @property
-    def chat_template(self) -> str | None:
-        """The source of its chat template, if it has one."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256: equal fingerprints give equal ids for every text."""
-        ...
+_BEGINNING = re.compile(r"[\W_]+")
+"""Beginnings that may make one token with the prompt's end, where those above do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +85,8 @@ class ChatFormat:
     Args:
         template: jinja source.
         name: how errors call the template.
-        thinking: answers may begin with a thinking block, so the prompt ends where answers with and without one begin to
-            differ. Only templates that write such a block themselves (Qwen3) ask for it; see `fitted_to`.
+        thinking: answers may begin with a thinking block, so the prompt ends where answers with and without one begin
+            to differ. Only templates that write such a block themselves (Qwen3) ask for it; see `fitted_to`.
     """
 
     template: str
@@ -127,11 +94,16 @@ class ChatFormat:
     today: date
     name: str
     thinking: bool = False
-    _control_texts: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    joint: str | None = None
 
     @classmethod
     def from_tokenizer(
-        cls, tokenizer: TextTokenizer, template: str | None = None, *, today: date | None = None, name: str | None = None
+        cls,
+        tokenizer: TextTokenizer,
+        template: str | None = None,
+        *,
+        today: date | None = None,
+        name: str | None = None,
     ) -> "ChatFormat":
         """The tokenizer's chat template, or the one given; the built-in form where there is neither.
 
@@ -163,6 +135,7 @@ class ChatFormat:
                 today=date.fromisoformat(manifest["today"]),
                 name=str(manifest["name"]),
                 thinking=bool(manifest["thinking"]),
+                joint=str(manifest["joint"]),
             )
             stop_ids, fingerprint = frozenset(manifest["stop_ids"]), manifest["tokenizer"]
         except (KeyError, TypeError, ValueError) as error:
@@ -180,20 +153,34 @@ class ChatFormat:
             "built_in": self.is_built_in,
             "today": self.today.isoformat(),
             "thinking": self.thinking,
+            "joint": self._joint,
             "tokenizer": self.tokenizer.fingerprint,
             "stop_ids": sorted(self.stop_ids),
             "stop_strings": list(self.stop_strings),
         }
 
-    def fitted_to(self, conversations: Iterable[Conversation]) -> "ChatFormat":
-        """This format, or one with `thinking` if answers have thinking blocks and the template writes its own.
+    def fitted_to(self, conversations: Sequence[Conversation]) -> "ChatFormat":
+        """This format with a prompt that all of these conversations begin with.
 
-        Decide once, on all rows, before any is encoded: prompts differ between the two.
+        Where answers have thinking blocks and the template writes its own, it becomes a format with `thinking`. Where an
+        answer begins with a line break that makes one token with the prompt's last one, the prompt ends before it.
+        Decide once, on all rows, before any is encoded.
         """
-        if self.thinking or not self._writes_thinking:
-            return self
-        answers = (m.content for c in conversations for m in c.messages if m.role == "assistant")
-        return replace(self, thinking=True) if any("</think>" in answer for answer in answers) else self
+        answers = [m.content for c in conversations for m in c.messages if m.role == "assistant"]
+        fitted = self
+        if not self.thinking and any("</think>" in answer for answer in answers) and self._writes_thinking:
+            fitted = replace(self, thinking=True, joint=None)
+        seen = set()
+        for conversation in conversations:
+            if not answer_indexes(conversation.messages):
+                continue
+            beginning = _BEGINNING.match(conversation.answer)
+            if beginning and beginning.group() not in seen:
+                seen.add(beginning.group())
+                joint = fitted._find_joint(conversation.messages)
+                if len(joint) > len(fitted._joint):
+                    fitted = replace(fitted, joint=joint)
+        return fitted
 
     @property
     def is_built_in(self) -> bool:
@@ -223,17 +210,10 @@ class ChatFormat:
         """
         try:
             return self._encode(conversation.messages, train_on)
-        except RowRefused as refusal:
-            problem = self._problem(refusal, conversation.place)
-        except TemplateRefusal as refusal:
-            problem = self._problem(self._explain(refusal, conversation.messages), conversation.place)
-        raise DataError(
-            "tokens.row_refused",
-            problems=[problem],
-            place=conversation.place,
-            reason=problem.message,
-            advice=problem.hint,
-        )
+        except (RowRefused, TemplateRefusal) as refusal:
+            problems = self._problems(refusal, conversation.messages, conversation.place)
+        reason, advice = problems[0].message, problems[0].hint
+        raise DataError("tokens.row_refused", problems=problems, place=conversation.place, reason=reason, advice=advice)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """What answering sends: the trained ids of this conversation up to its next answer.
@@ -242,25 +222,23 @@ class ChatFormat:
             DataError: a message holds a control token, or the template refuses the messages.
         """
         try:
-            self._check_smuggling(messages)
+            self._check_contents(messages)
             return self._prompt(self._text_before_answer(messages))
-        except RowRefused as refusal:
-            problem = self._problem(refusal, Place(""))
-        except TemplateRefusal as refusal:
-            problem = self._problem(self._explain(refusal, messages), Place(""))
-        raise DataError("tokens.prompt_refused", problems=[problem], reason=problem.message, advice=problem.hint)
+        except (RowRefused, TemplateRefusal) as refusal:
+            problems = self._problems(refusal, messages, Place(""))
+        reason, advice = problems[0].message, problems[0].hint
+        raise DataError("tokens.prompt_refused", problems=problems, reason=reason, advice=advice)
 
     # --- one row ---
 
     def _encode(self, messages: Sequence[Message], train_on: TrainOn) -> EncodedConversation:
-        self._check_smuggling(messages)
-        self._check_stops(messages)
+        self._check_contents(messages)
         answers = answer_indexes(messages)
         trained = [i for i in (answers if train_on == "all" else answers[-1:]) if messages[i].weight > 0]
         if not trained:
             raise RowRefused("nothing_trained")
         found = self._find_answers(messages)
-        ids, ranges = self._tokenize(found.text)
+        ids, ranges = encode_with_ranges(self.tokenizer, found.text)
         prompt = self._check_prompt(messages[: answers[-1]], found, ids)
         labels, changed, ends = [IGNORED] * len(ids), False, False
         for i, span in zip(answers, found.spans, strict=True):
@@ -301,21 +279,22 @@ class ChatFormat:
             raise RowRefused("answer_joins_prompt", column="assistant", excerpt=answer[:60])
         return len(prompt)
 
-    def _check_smuggling(self, messages: Sequence[Message]) -> None:
-        joined = "\n".join(m.content for m in messages)
-        if not self._control_tokens(joined):
-            return
-        for message in messages:
-            for token in self._control_tokens(message.content):
-                at = message.content.find(token)
-                excerpt = message.content[max(0, at - 20) : at + len(token) + 20]
-                raise RowRefused("control_token", column=message.role, excerpt=excerpt, token=token)
-
-    def _check_stops(self, messages: Sequence[Message]) -> None:
-        for message in messages:
+    def _check_contents(self, messages: Sequence[Message]) -> None:
+        """Refuses text that the tokenizer would read as control tokens, or at which answering would stop."""
+        refusals: list[RowRefused] = []
+        if self._controls.find_in("\n".join(m.content for m in messages)):
+            for m in messages:
+                for token, at in self._controls.find_in(m.content):
+                    refusals.append(RowRefused("control_token", m.role, _around(m.content, at), token=token))
+        for m in messages:
             for stop in self.stop_strings:
-                if message.role == "assistant" and stop in message.content:
-                    raise RowRefused("answer_holds_stop", column="assistant", excerpt=message.content[:60], stop=stop)
+                if (at := m.content.find(stop)) < 0 or (self.is_built_in and m.role != "assistant"):
+                    continue  # questions may hold the built-in form's stops: only answers are searched for them
+                code = "answer_holds_stop" if self.is_built_in else "control_token"
+                refusals.append(RowRefused(code, m.role, _around(m.content, at), token=stop))
+        if refusals:
+            refusals[0].also = tuple(refusals[1:])
+            raise refusals[0]
 
     # --- text and tokens ---
 
@@ -333,37 +312,15 @@ class ChatFormat:
     def _prompt(self, opening: str) -> list[int]:
         return self.tokenizer.encode(opening.removesuffix(self._joint))[0]
 
-    def _tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids, and for each the characters since the token before it: some tokenizers leave blanks out of offsets."""
-        ids, offsets = self.tokenizer.encode(text)
-        ends = list(accumulate((end for _, end in offsets), max))
-        return ids, [(min(start, before), end) for (start, _), before, end in zip(offsets, [0, *ends], ends, strict=False)]
-
-    def _control_tokens(self, text: str) -> list[str]:
-        """Control tokens that stand in a text, in order."""
-        ids, offsets = self.tokenizer.encode(text)
-        found = ((self._control_text(i), text[start:end].strip()) for i, (start, end) in zip(ids, offsets, strict=True))
-        return [control for control, written in found if control and control == written]
-
-    def _control_text(self, token_id: int) -> str:
-        """The text of a control token, "" for an ordinary one: decoding without special tokens leaves nothing of it."""
-        known = self._control_texts.get(token_id)
-        if known is None:
-            is_control = not self.tokenizer.decode([token_id], skip_special_tokens=True)
-            known = self.tokenizer.decode([token_id], skip_special_tokens=False).strip() if is_control else ""
-            self._control_texts[token_id] = known
-        return known
-
     # --- what is found out once about a template ---
 
     def _check(self) -> None:
         try:
             check_template(self.template)
             _ = self._joint, self.stop_ids
-        except TemplateRefusal as refusal:
-            raise DataError("tokens.bad_template", template=self.name, reason=str(refusal)) from refusal
-        except RowRefused as refusal:
-            reason = self._problem(refusal, Place("")).message
+        except (RowRefused, TemplateRefusal) as refusal:
+            is_ours = isinstance(refusal, RowRefused)
+            reason = self._problems(refusal, [], Place(""))[0].message if is_ours else str(refusal)
             raise DataError("tokens.bad_template", template=self.name, reason=reason) from refusal
 
     @cached_property
@@ -381,40 +338,47 @@ class ChatFormat:
 
     @cached_property
     def _closing_marks(self) -> tuple[ClosingMark, ...]:
-        return find_closing_marks(lambda messages: self._render(messages, None), self.tokenizer.encode, self._control_text)
+        return find_closing_marks(lambda messages: self._render(messages, None), self.tokenizer, self._controls)
+
+    @cached_property
+    def _controls(self) -> ControlTokens:
+        return ControlTokens(self.tokenizer)
 
     @cached_property
     def _joint(self) -> str:
-        """The end of the text before an answer that shares a token with how answers begin: "" for most templates.
-
-        A template that writes `ASSISTANT: ` before the answer gives one token " Yes": the prompt has to end at the colon.
-        """
+        if self.joint is not None:
+            return self.joint
         asked = [Message("user", "?")]
         opening = self._text_before_answer(asked)
-        openings = [opening + word for word in _OPENINGS]
+        texts = [opening + word for word in _OPENINGS]
         if self.thinking:
             plain = text_before_answer(self._render, asked, marked=False, thinking=False)
-            openings = [plain + _OPENINGS[0], opening + _OPENINGS[0]]
-        rows = [self._tokenize(text) for text in openings]
-        num_common = 0
-        for tokens in zip(*(ids for ids, _ in rows), strict=False):
-            if len(set(tokens)) > 1:
-                break
-            num_common += 1
-        end = rows[0][1][num_common - 1][1] if num_common else 0
-        return opening[end:]
+            texts = [plain + _OPENINGS[0], opening + _OPENINGS[0]]
+        rows = [encode_with_ranges(self.tokenizer, text) for text in texts]
+        return opening[_common_end(rows[0][1], [ids for ids, _ in rows]) :]
+
+    def _find_joint(self, messages: Sequence[Message]) -> str:
+        """The end of the text before the last answer that shares a token with this very answer."""
+        try:
+            text = self._render(messages, None)
+            opening = self._text_before_answer(messages[: answer_indexes(messages)[-1]])
+        except (RowRefused, TemplateRefusal):
+            return ""  # encoding the row will say it
+        if not text.startswith(opening):
+            return ""
+        ids, ranges = encode_with_ranges(self.tokenizer, text)
+        return opening[_common_end(ranges, [ids, self._prompt(opening)]) :]
 
     # --- what the user is told ---
 
-    def _problem(self, refusal: RowRefused, place: Place) -> Problem:
-        return Problem(
-            refusal.code,
-            "error",
-            place,
-            column=refusal.column,
-            excerpt=refusal.excerpt,
-            values={"template": self.name} | refusal.values,
-        )
+    def _problems(
+        self, refusal: RowRefused | TemplateRefusal, messages: Sequence[Message], place: Place
+    ) -> list[Problem]:
+        first = self._explain(refusal, messages) if isinstance(refusal, TemplateRefusal) else refusal
+        return [
+            Problem(r.code, "error", place, r.column, excerpt=r.excerpt, values={"template": self.name} | r.values)
+            for r in (first, *first.also)
+        ]
 
     def _explain(self, refusal: TemplateRefusal, messages: Sequence[Message]) -> RowRefused:
         """Tells a template that refuses system messages from one that refuses something else."""
@@ -427,3 +391,13 @@ class ChatFormat:
             else:
                 return RowRefused("template_refuses_system", column="system")
         return RowRefused("template_refuses", reason=str(refusal))
+
+
+def _common_end(ranges: Sequence[tuple[int, int]], rows: Sequence[Sequence[int]]) -> int:
+    """How far in the text the tokens reach that all rows begin with; `ranges` are the first row's."""
+    num_common = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*rows, strict=False)))
+    return ranges[num_common - 1][1] if num_common else 0
+
+
+def _around(text: str, at: int) -> str:
+    return text[max(0, at - 20) : at + 40]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from postil.data.conversations import Message
 from postil.data.template_renderer import TemplateRefusal
+from postil.data.text_tokenizer import ControlTokens, TextTokenizer
 
 _TAG = re.compile(r"<[^<>\s]{1,64}>")
 _WORDS = ("postilwordqae", "postilwordraf", "postilwordqbe", "postilwordrbf")
@@ -24,14 +25,12 @@ class ClosingMark:
 
 
 def find_closing_marks(
-    render: Callable[[Sequence[Message]], str],
-    encode: Callable[[str], tuple[list[int], list[tuple[int, int]]]],
-    control_text: Callable[[int], str],
+    render: Callable[[Sequence[Message]], str], tokenizer: TextTokenizer, controls: ControlTokens
 ) -> tuple[ClosingMark, ...]:
     """The marks after a last answer and after an earlier one, longest first; none where the template writes none.
 
-    An earlier answer's mark counts only if it is the last one's too, or ends the user's turn as well (gpt-oss ends turns
-    with `<|end|>`, the last with `<|return|>`): else it may be the head of the next question.
+    An earlier answer's mark counts only if it is the last one's too, or ends the user's turn as well (gpt-oss ends
+    turns with `<|end|>`, the last with `<|return|>`): else it may be the head of the next question.
 
     Raises:
         TemplateRefusal: the template refuses even one question and answer.
@@ -42,36 +41,31 @@ def find_closing_marks(
         text = render([*chat, Message("user", question), Message("assistant", answer)])
     except TemplateRefusal:
         text, answer = render(chat), first_answer
-    last = _mark_of(text.rpartition(answer)[2], encode, control_text, is_last=True)
+    last = _mark_of(text.rpartition(answer)[2], tokenizer, controls, is_last=True)
     if last is None:
         return ()
     marks = {last}
     if answer is not first_answer:
         between = text.partition(first_answer)[2].partition(question)[0]
         after_question = text.partition(first_question)[2].partition(first_answer)[0]
-        earlier = _mark_of(between, encode, control_text, is_last=False)
+        earlier = _mark_of(between, tokenizer, controls, is_last=False)
         if earlier and after_question.lstrip().startswith(earlier.text):
             marks.add(earlier)
     return tuple(sorted(marks, key=lambda mark: (-len(mark.text), mark.text)))
 
 
-def _mark_of(
-    gap: str,
-    encode: Callable[[str], tuple[list[int], list[tuple[int, int]]]],
-    control_text: Callable[[int], str],
-    is_last: bool,
-) -> ClosingMark | None:
+def _mark_of(gap: str, tokenizer: TextTokenizer, controls: ControlTokens, is_last: bool) -> ClosingMark | None:
     """The mark at the beginning of what follows an answer; a last answer may also be followed by plain words first."""
     gap = gap.strip()
-    ids, offsets = encode(gap)
-    controls = [(i, end) for i, (_, end) in zip(ids, offsets, strict=True) if control_text(i)]
+    ids, offsets = tokenizer.encode(gap)
+    found = [(i, end) for i, (_, end) in zip(ids, offsets, strict=True) if controls.text_of(i)]
     word = gap.split()[0] if gap else ""
-    if controls and controls[0][1] <= len(word):
-        return ClosingMark(gap[: controls[0][1]].rstrip(), controls[0][0])
+    if found and found[0][1] <= len(word):
+        return ClosingMark(gap[: found[0][1]].rstrip(), found[0][0])
     if tag := _TAG.match(gap):
         return ClosingMark(tag.group(), None)
     if not is_last or not gap:
         return None
-    if controls:
-        return ClosingMark(gap[: controls[0][1]].rstrip(), controls[0][0])
+    if found:
+        return ClosingMark(gap[: found[0][1]].rstrip(), found[0][0])
     return ClosingMark(gap, None)

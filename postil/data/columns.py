@@ -125,6 +125,11 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", folded)
 
 
+def list_names(names: Sequence[str]) -> str:
+    """Names for a sentence: the first twelve, shortened to 40 characters each."""
+    return ", ".join(" ".join(name.split())[:40] for name in names[:12]) + (" ..." if len(names) > 12 else "")
+
+
 @lru_cache(maxsize=4096)
 def find_layout(names: tuple[str, ...]) -> Layout:
     """What each of `names` (headers or JSON keys, in file order) is for; unknown names are left out."""

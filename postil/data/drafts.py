@@ -113,8 +113,7 @@ def _check_order(messages: Sequence[Message], findings: Findings) -> None:
     for number, message in enumerate(turns, start=1):
         expected = "user" if number % 2 else "assistant"
         if message.role != expected:
-            values = {"number": number, "expected": expected, "role": message.role}
-            findings.add("wrong_role_order", found=message.content, **values)
+            findings.add("wrong_role_order", found=message.content, number=number, expected=expected, role=message.role)
             return
     if turns[-1].role == "user":
         findings.add("ends_with_user", found=turns[-1].content)
@@ -123,14 +122,14 @@ def _check_order(messages: Sequence[Message], findings: Findings) -> None:
 
 
 def is_blank(value: Any) -> bool:
-    """True for nothing, white space, and empty lists; 0 and False are something."""
-    if isinstance(value, str):
-        return not value.strip()
+    """True for nothing, white space, and lists of nothing; 0 and False are something."""
     if isinstance(value, list):
-        return all(
-            is_blank(part.get("text", part.get("value"))) if _is_text_part(part) else is_blank(part) for part in value
-        )
-    return value is None or value == {}
+        return all(_is_nothing(part.get("text", part.get("value")) if _is_text_part(part) else part) for part in value)
+    return _is_nothing(value)
+
+
+def _is_nothing(value: Any) -> bool:
+    return not value.strip() if isinstance(value, str) else value is None or value == {} or value == []
 
 
 def _is_text_part(value: Any) -> bool:

@@ -73,7 +73,8 @@ def _has_many_controls(data: bytes) -> bool:
 
 
 def _legacy_encoding(path: Path) -> str:
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(CHUNK_BYTES)
     if _has_many_controls(data):
         raise DataError("data.binary", path=str(path))
     if _is_nearly_utf8(data):
@@ -81,13 +82,16 @@ def _legacy_encoding(path: Path) -> str:
             "data.broken_bytes", path=str(path), encoding="UTF-8", line=_first_undecodable_line(path, "utf-8") or 1
         )
     # Level 1 of GB2312 and of Big5 hold the everyday characters: text read with the wrong one of the two falls outside.
-    scores = {"gb18030": _common_share(data, "gb18030", "gb2312", 0xB0, 0xD7), "big5": _big5_share(data)}
+    scores = {
+        "gb18030": _common_share(data, "gb18030", "gb2312", 0xB0, 0xD7),
+        "big5": _common_share(data, "big5", "big5", 0xA4, 0xC6),
+    }
     best = max(scores, key=lambda codec: scores[codec])
-    if scores[best] >= 0.8:
+    if scores[best] >= 0.8 and _first_undecodable_line(path, best) is None:
         return best
     from charset_normalizer import from_bytes
 
-    guess = from_bytes(data[:CHUNK_BYTES]).best()
+    guess = from_bytes(data).best()
     codec = guess.encoding if guess else ""
     if codec in ("gbk", "gb2312", "gb18030"):
         codec = "gb18030"
@@ -97,7 +101,7 @@ def _legacy_encoding(path: Path) -> str:
 
 
 def _is_nearly_utf8(data: bytes) -> bool:
-    text = data.decode("utf-8", errors="replace")
+    text = data.decode("utf-8", errors="replace")[:50_000]
     foreign = sum(c > "\x7f" for c in text)
     return foreign > 0 and text.count("\ufffd") < foreign * 0.1
 
@@ -105,13 +109,10 @@ def _is_nearly_utf8(data: bytes) -> bool:
 def _common_share(data: bytes, codec: str, charset: str, low: int, high: int) -> float:
     """Share of the non-ASCII letters whose first byte in `charset` lies in [low, high]; 0 where `codec` fails."""
     try:
-        text = data.decode(codec)
+        # Not final: the piece may end inside a character.
+        text = codecs.getincrementaldecoder(codec)("strict").decode(data)
     except UnicodeDecodeError:
         return 0.0
-    letters = [c for c in text if c.isalpha() and c > "\x7f"][:20000]
+    letters = [c for c in text[:50_000] if c.isalpha() and c > "\x7f"]
     encoded = [c.encode(charset, errors="ignore") for c in letters]
     return sum(len(e) == 2 and low <= e[0] <= high for e in encoded) / max(len(letters), 1)
-
-
-def _big5_share(data: bytes) -> float:
-    return _common_share(data, "big5", "big5", 0xA4, 0xC6)

@@ -3,14 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postil.data.chat_template import (
-    IGNORED,
-    ChatFormat,
-    EncodedConversation,
-    TextTokenizer,
-    TrainOn,
-)
+from postil.data.chat_template import IGNORED, ChatFormat, EncodedConversation, TrainOn
 from postil.data.conversations import Conversation
+from postil.data.text_tokenizer import TextTokenizer
 from postil.errors import DataError
 from postil.problems import Place, Problem
 
@@ -84,7 +79,8 @@ def tokenize_conversations(
     rows = list(zip(conversations, encoded, strict=True))
     kept = [(c, e) for c, e in rows if len(e.input_ids) <= limit]
     if rows and not kept:
-        raise DataError("tokens.all_too_long", limit=limit, shortest=min(len(e.input_ids) for e in encoded), count=len(rows))
+        shortest = min(len(e.input_ids) for e in encoded)
+        raise DataError("tokens.all_too_long", limit=limit, shortest=shortest, count=len(rows))
     if kept and not any(e.ends_trained for _, e in kept):
         raise DataError("tokens.stop_never_trained", template=chat_format.name)
     return Tokenized(

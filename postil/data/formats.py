@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from postil.data.columns import Layout, find_layout, normalize_name
+from postil.data.columns import Layout, find_layout, list_names, normalize_name
 from postil.data.conversations import Message
 from postil.data.drafts import Draft, Findings, is_blank, judge_drafts, plain_text
 from postil.data.json_values import decode_json
@@ -40,7 +40,7 @@ def read_messages(record: Record) -> Reading:
         return Reading("preference", (), tuple(findings.problems))
     turns = _find_turns(record.fields, layout)
     if turns is None and layout.question is None and layout.answer is None:
-        findings.add("unknown_shape", columns=", ".join(record.fields) or "-")
+        findings.add("unknown_shape", columns=list_names(tuple(record.fields)) or "-")
         return Reading("", (), tuple(findings.problems))
     shape, drafts = (
         _list_drafts(*turns) if turns else (_pair_shape(layout), _pair_drafts(record.fields, layout, findings))
@@ -48,7 +48,9 @@ def read_messages(record: Record) -> Reading:
     if layout.system is not None and not is_blank(record.fields[layout.system]):
         system = record.fields[layout.system]
         drafts = [Draft("system", system, layout.system, layout.system), *drafts]
-    messages = judge_drafts(drafts, findings, has_tools=any(not is_blank(record.fields[name]) for name in layout.tools))
+    messages = judge_drafts(
+        drafts, findings, has_tools=any(not is_blank(_parsed(record.fields[name])) for name in layout.tools)
+    )
     return Reading(shape, messages, tuple(findings.problems))
 
 

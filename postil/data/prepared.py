@@ -1,8 +1,8 @@
 """A checked and tokenized dataset on disk: parquet that anyone can open, and a small file that says what it is.
 
-    prepared.json     format, base, tokenizer, chat format, counts, content hash
-    train.parquet     a row a conversation: file, sheet, row, messages, input_ids, labels
-    heldout.parquet   the same for the questions kept away from training
+prepared.json     format, base, tokenizer, chat format, counts, content hash
+train.parquet     a row a conversation: file, sheet, row, messages, input_ids, labels
+heldout.parquet   the same for the questions kept away from training
 """
 
 import json
@@ -14,9 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from postil.data.examples import Example
 
 from postil.data.conversations import Conversation, Message
+from postil.data.examples import Example
 from postil.errors import DataError
 from postil.problems import Place
 
@@ -48,7 +48,7 @@ class Prepared:
     """What `postil prepare` leaves and `postil train` starts from.
 
     Args:
-        description: base, tokenizer_fingerprint, chat_format, system, source, counts.
+        description: base, chat_format, system, source, counts.
     """
 
     train: PreparedPart
@@ -111,7 +111,9 @@ def _from_table(table: pa.Table) -> PreparedPart:
     return PreparedPart(tuple(conversations), tuple(examples))
 
 
-def matching_conversations(conversations: Sequence[Conversation], examples: Sequence[Example]) -> tuple[Conversation, ...]:
+def matching_conversations(
+    conversations: Sequence[Conversation], examples: Sequence[Example]
+) -> tuple[Conversation, ...]:
     """Conversations whose example exists, in order: those not left out for their length."""
     kept = {(e.place.file, e.place.sheet, e.place.row) for e in examples}
     return tuple(c for c in conversations if (c.place.file, c.place.sheet, c.place.row) in kept)

@@ -32,7 +32,7 @@ class Records:
     """A file that can be read; each iteration streams it anew, `Record`s and located `Problem`s in file order.
 
     Args:
-        encoding: Python's name of the codec, "" for a workbook.
+        encoding: Python's name of the codec; a workbook is UTF-8 inside.
         sheets: the visible sheets of a workbook, which are all read.
         hidden_sheets: the hidden ones, which are not.
         delimiter: of a CSV file.
@@ -40,7 +40,7 @@ class Records:
 
     path: Path
     format: FileFormat
-    encoding: str = ""
+    encoding: str = "utf-8"
     sheets: tuple[str, ...] = ()
     hidden_sheets: tuple[str, ...] = ()
     delimiter: str = ""

@@ -96,7 +96,7 @@ def find_delimiter(path: Path, encoding: str) -> tuple[str, bool]:
 
 
 def _sample_rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    rows = []
+    rows: list[list[str]] = []
     try:
         rows.extend(row for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row))
     except csv.Error:  # a cell over the limit: the strict reading names it

@@ -36,7 +36,7 @@ class _GenerationTag(Extension):
     instead (where the caller asks for them), so that it is found wherever the template moves it.
     """
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 (jinja declares it so)
 
     def parse(self, parser: Parser) -> nodes.Node:
         """Wraps the block's body into a call of `_enclose`."""

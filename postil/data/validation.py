@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from postil.data.columns import find_layout
+from postil.data.columns import find_layout, list_names
 from postil.data.conversations import Conversation, Message, normalize_question
 from postil.data.formats import read_messages
 from postil.data.records import Record, Records
-from postil.problems import Place, Problem
+from postil.problems import Place, Problem, Severity
 
 FEW_ROWS = 100
 _PLACEHOLDER = re.compile(r"\{\{\s*[^\W\d][\w.\- ]{0,40}\}\}")
@@ -185,7 +185,7 @@ def _warn_of_ignored_columns(record: Record, ledger: _Ledger) -> None:
 
 def _foreign_sheets(file: str, ledger: _Ledger) -> Iterator[Problem]:
     """One problem per sheet without the two columns: an error, unless another sheet of the workbook has them."""
-    severity = "warning" if ledger.shapes else "error"
+    severity: Severity = "warning" if ledger.shapes else "error"
     for sheet, rows in ledger.foreign.items():
         columns = ledger.foreign_columns[sheet]
         layout = find_layout(columns)
@@ -194,7 +194,7 @@ def _foreign_sheets(file: str, ledger: _Ledger) -> Iterator[Problem]:
             code = "no_question_column"
         elif layout.question is not None:
             code = "no_answer_column"
-        shown = ", ".join(" ".join(name.split())[:40] for name in columns[:12]) + (" ..." if len(columns) > 12 else "")
+        shown = list_names(columns)
         yield Problem(code, severity, Place(file, 0, sheet), excerpt=shown, values={"columns": shown, "rows": rows})
 
 
@@ -207,21 +207,21 @@ def _repetitions(conversations: Sequence[Conversation]) -> Iterator[Problem]:
         first = firsts.setdefault(tuple((m.role, m.content) for m in conversation.messages), place)
         if first is not place:
             excerpt = conversation.question[:80]
-            yield Problem("duplicate", "warning", place, excerpt=excerpt, values={"first": _short(first)})
+            yield Problem("duplicate", "warning", place, excerpt=excerpt, values={"first": _row(first, place)})
         system = conversation.messages[0].content if conversation.messages[0].role == "system" else ""
         answer = "\n".join(m.content.strip() for m in conversation.messages if m.role == "assistant")
         answers.setdefault((system, normalize_question(conversation.question)), {}).setdefault(answer, place)
-    for (_, question), places in answers.items():
-        if len(places) > 1:
-            rows = ", ".join(_short(p) for p in list(places.values())[:5]) + (" ..." if len(places) > 5 else "")
+    for (_, question), by_answer in answers.items():
+        if len(by_answer) > 1:
+            places = list(by_answer.values())
+            rows = ", ".join(_row(p, places[0]) for p in places[:5]) + (" ..." if len(places) > 5 else "")
             values = {"answers": len(places), "rows": rows}
-            yield Problem(
-                "conflicting_answers", "warning", next(iter(places.values())), excerpt=question[:80], values=values
-            )
+            yield Problem("conflicting_answers", "warning", places[0], excerpt=question[:80], values=values)
 
 
-def _short(place: Place) -> str:
-    return f"{place.sheet}:{place.row}" if place.sheet else str(place.row)
+def _row(place: Place, beside: Place) -> str:
+    """The row, with its sheet where that is another than the one `beside` stands in."""
+    return str(place.row) if place.sheet == beside.sheet else f"{place.sheet}:{place.row}"
 
 
 def _too_few(file: str, ledger: _Ledger) -> Iterator[Problem]:

@@ -52,7 +52,7 @@ def add_adapter(base_model: PreTrainedModel, config: AdapterConfig, seed: int) -
     biases = _copy_biases(base_model, config.bias)
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = get_peft_model(base_model, _lora_config(config))
+        model = get_peft_model(base_model, _lora_config(config, sorted({n.rpartition(".")[2] for n in targets})))
         if config.init in START_METHODS:
             set_start(model, config.init)
     if biases:
@@ -61,7 +61,12 @@ def add_adapter(base_model: PreTrainedModel, config: AdapterConfig, seed: int) -
     return model  # type: ignore[return-value]
 
 
-def _lora_config(config: AdapterConfig) -> LoraConfig:
+def _lora_config(config: AdapterConfig, linear_names: list[str]) -> LoraConfig:
+    """PEFT's settings.
+
+    Args:
+        linear_names: what "all-linear" stands for; short names, so that the saved file says it as people do.
+    """
     named = config.init in ("gaussian", "orthogonal")
     targets = config.target_modules
     return LoraConfig(
@@ -69,7 +74,7 @@ def _lora_config(config: AdapterConfig) -> LoraConfig:
         r=config.rank,
         lora_alpha=int(config.alpha) if float(config.alpha).is_integer() else config.alpha,  # type: ignore[arg-type]
         lora_dropout=config.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
+        target_modules=linear_names if isinstance(targets, str) else list(targets),
         bias=config.bias,
         use_rslora=config.use_rslora,
         use_dora=config.use_dora,
@@ -200,8 +205,8 @@ def load_adapter(base_model: PreTrainedModel, directory: Path) -> PeftModel:
         raise DataError("adapter.does_not_fit", path=directory, reason=wrong[0])
     if biases:
         _original_biases[model] = biases
-    model.eval()
-    return model
+    model.requires_grad_(False)
+    return model.eval()
 
 
 def _read_adapter(directory: Path) -> tuple[LoraConfig, dict[str, list[int]]]:

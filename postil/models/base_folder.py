@@ -171,7 +171,8 @@ def _read_header(file: Path) -> dict[str, Any]:
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             raise DataError("models.broken_weights", path=file, reason="its header is not a safetensors one") from None
     if size != 8 + length + end:
-        raise DataError("models.broken_weights", path=file, reason=f"{size} bytes where its header says {8 + length + end}")
+        reason = f"{size} bytes where its header says {8 + length + end}"
+        raise DataError("models.broken_weights", path=file, reason=reason)
     return header
 
 

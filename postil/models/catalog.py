@@ -64,12 +64,6 @@ class CatalogEntry:
         return bytes_to_answer(self.shape, context, dtype_bytes)
 
 
-def _shape(
-    hidden: int, layers: int, heads: int, kv_heads: int, head_dim: int, intermediate: int, vocab: int, tied: bool, context: int
-) -> ModelShape:
-    return ModelShape(hidden, layers, heads, kv_heads, head_dim, intermediate, vocab, tied, context)
-
-
 def _entry(
     model_id: str,
     family: str,
@@ -81,50 +75,49 @@ def _entry(
     gated: bool = False,
     recommended: bool = False,
 ) -> CatalogEntry:
-    return CatalogEntry(
-        model_id, modelscope_id or model_id, family, num_parameters, shape, licence, gated=gated, recommended=recommended
-    )
+    on_modelscope = modelscope_id or model_id
+    return CatalogEntry(model_id, on_modelscope, family, num_parameters, shape, licence, gated, recommended)
 
 
 # fmt: off
 # shape: hidden, layers, heads, kv heads, head width, intermediate, vocabulary, tied, context (from each config.json)
 CATALOG: tuple[CatalogEntry, ...] = (
-    _entry("starter", "qwen3", 5_411_008, _shape(192, 8, 3, 1, 64, 576, 10240, True, 2048), "Apache-2.0"),
+    _entry("starter", "qwen3", 5_411_008, ModelShape(192, 8, 3, 1, 64, 576, 10240, True, 2048), "Apache-2.0"),
     _entry("HuggingFaceTB/SmolLM2-360M-Instruct", "llama", 361_821_120,
-           _shape(960, 32, 15, 5, 64, 2560, 49152, True, 8192), "Apache-2.0"),
+           ModelShape(960, 32, 15, 5, 64, 2560, 49152, True, 8192), "Apache-2.0"),
     _entry("Qwen/Qwen2.5-0.5B-Instruct", "qwen2", 494_032_768,
-           _shape(896, 24, 14, 2, 64, 4864, 151936, True, 32768), "Apache-2.0", recommended=True),
+           ModelShape(896, 24, 14, 2, 64, 4864, 151936, True, 32768), "Apache-2.0", recommended=True),
     _entry("Qwen/Qwen3-0.6B", "qwen3", 596_049_920,
-           _shape(1024, 28, 16, 8, 128, 3072, 151936, True, 40960), "Apache-2.0", recommended=True),
+           ModelShape(1024, 28, 16, 8, 128, 3072, 151936, True, 40960), "Apache-2.0", recommended=True),
     _entry("google/gemma-3-1b-it", "gemma3_text", 999_885_952,
-           _shape(1152, 26, 4, 1, 256, 6912, 262144, True, 32768), "Gemma",
+           ModelShape(1152, 26, 4, 1, 256, 6912, 262144, True, 32768), "Gemma",
            modelscope_id="LLM-Research/gemma-3-1b-it", gated=True),
     _entry("meta-llama/Llama-3.2-1B-Instruct", "llama", 1_235_814_400,
-           _shape(2048, 16, 32, 8, 64, 8192, 128256, True, 131072), "Llama 3.2 Community",
+           ModelShape(2048, 16, 32, 8, 64, 8192, 128256, True, 131072), "Llama 3.2 Community",
            modelscope_id="LLM-Research/Llama-3.2-1B-Instruct", gated=True),
     _entry("Qwen/Qwen2.5-1.5B-Instruct", "qwen2", 1_543_714_304,
-           _shape(1536, 28, 12, 2, 128, 8960, 151936, True, 32768), "Apache-2.0", recommended=True),
+           ModelShape(1536, 28, 12, 2, 128, 8960, 151936, True, 32768), "Apache-2.0", recommended=True),
     _entry("HuggingFaceTB/SmolLM2-1.7B-Instruct", "llama", 1_711_376_384,
-           _shape(2048, 24, 32, 32, 64, 8192, 49152, True, 8192), "Apache-2.0"),
+           ModelShape(2048, 24, 32, 32, 64, 8192, 49152, True, 8192), "Apache-2.0"),
     _entry("Qwen/Qwen3-1.7B", "qwen3", 1_720_574_976,
-           _shape(2048, 28, 16, 8, 128, 6144, 151936, True, 40960), "Apache-2.0", recommended=True),
+           ModelShape(2048, 28, 16, 8, 128, 6144, 151936, True, 40960), "Apache-2.0", recommended=True),
     _entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "qwen2", 1_777_088_000,
-           _shape(1536, 28, 12, 2, 128, 8960, 151936, False, 131072), "MIT"),
+           ModelShape(1536, 28, 12, 2, 128, 8960, 151936, False, 131072), "MIT"),
     _entry("Qwen/Qwen2.5-3B-Instruct", "qwen2", 3_085_938_688,
-           _shape(2048, 36, 16, 2, 128, 11008, 151936, True, 32768), "Qwen Research"),
+           ModelShape(2048, 36, 16, 2, 128, 11008, 151936, True, 32768), "Qwen Research"),
     _entry("meta-llama/Llama-3.2-3B-Instruct", "llama", 3_212_749_824,
-           _shape(3072, 28, 24, 8, 128, 8192, 128256, True, 131072), "Llama 3.2 Community",
+           ModelShape(3072, 28, 24, 8, 128, 8192, 128256, True, 131072), "Llama 3.2 Community",
            modelscope_id="LLM-Research/Llama-3.2-3B-Instruct", gated=True),
     _entry("Qwen/Qwen3-4B", "qwen3", 4_022_468_096,
-           _shape(2560, 36, 32, 8, 128, 9728, 151936, True, 40960), "Apache-2.0", recommended=True),
+           ModelShape(2560, 36, 32, 8, 128, 9728, 151936, True, 40960), "Apache-2.0", recommended=True),
     _entry("Qwen/Qwen2.5-7B-Instruct", "qwen2", 7_615_616_512,
-           _shape(3584, 28, 28, 4, 128, 18944, 152064, False, 32768), "Apache-2.0", recommended=True),
+           ModelShape(3584, 28, 28, 4, 128, 18944, 152064, False, 32768), "Apache-2.0", recommended=True),
     _entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "qwen2", 7_615_616_512,
-           _shape(3584, 28, 28, 4, 128, 18944, 152064, False, 131072), "MIT"),
+           ModelShape(3584, 28, 28, 4, 128, 18944, 152064, False, 131072), "MIT"),
     _entry("Qwen/Qwen3-8B", "qwen3", 8_190_735_360,
-           _shape(4096, 36, 32, 8, 128, 12288, 151936, False, 40960), "Apache-2.0", recommended=True),
+           ModelShape(4096, 36, 32, 8, 128, 12288, 151936, False, 40960), "Apache-2.0", recommended=True),
     _entry("Qwen/Qwen2.5-14B-Instruct", "qwen2", 14_770_033_664,
-           _shape(5120, 48, 40, 8, 128, 13824, 152064, False, 32768), "Apache-2.0", recommended=True),
+           ModelShape(5120, 48, 40, 8, 128, 13824, 152064, False, 32768), "Apache-2.0", recommended=True),
 )
 # fmt: on
 STARTER_ENTRY = CATALOG[0]
@@ -133,7 +126,7 @@ STARTER_ENTRY = CATALOG[0]
 def find_entry(name: str) -> CatalogEntry | None:
     """The entry whose id (on either hub) or short name this is, upper and lower case being the same."""
     wanted = name.casefold()
-    return next((e for e in CATALOG if wanted in {e.id.casefold(), e.modelscope_id.casefold(), e.name.casefold()}), None)
+    return next((e for e in CATALOG if wanted in {n.casefold() for n in (e.id, e.modelscope_id, e.name)}), None)
 
 
 def nearest_name(name: str) -> str:

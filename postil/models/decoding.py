@@ -181,7 +181,7 @@ def _choose(logits_BV: Tensor, sampling: Sampling, draws: Sequence[torch.Generat
     # One uniform number per row and step, drawn on the CPU: a row's answer depends neither on its neighbours in the
     # batch nor on the device's own random numbers.
     uniform_B1 = torch.stack([torch.rand(1, generator=g) for g in draws]).to(logits_BV.device)
-    probability_BV, order_BV = (logits_BV / sampling.temperature).softmax(-1).sort(-1, descending=True, stable=True)
+    probability_BV, order_BV = (logits_BV / sampling.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
     before_BV = probability_BV.cumsum(-1) - probability_BV
     probability_BV = probability_BV.masked_fill(before_BV >= sampling.top_p, 0.0)
     reached_BV = probability_BV.cumsum(-1)

@@ -88,7 +88,8 @@ class AnswerText:
         return Answer(self.text, self.stopped, self.num_tokens)
 
     def _decoded(self) -> str:
-        return self.chat_format.tokenizer.decode(self.ids, skip_special_tokens=True)
+        # the blank that some templates leave between prompt and answer is no part of the answer
+        return self.chat_format.tokenizer.decode(self.ids, skip_special_tokens=True).lstrip()
 
     def _certain(self, text: str) -> str:
         text = text.rstrip("\ufffd")

@@ -5,18 +5,25 @@ ModelScope (through its plain HTTP file API, see `modelscope.py`). Only what a b
 pickles.
 """
 
-import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
+
+from filelock import FileLock
 
 from postil.errors import CannotWriteError, MissingInputError, TryAgainError, UnavailableError
 from postil.models.catalog import nearest_name
+from postil.models.download import RemoteFile, download_file, refuse_full_disk
 
-FETCHED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model", "*.spm")
-"""Weights as safetensors, configs, tokenizers, templates, licences; a folder deep too where a hub nests them."""
+FETCHED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
+"""Weights as safetensors, configs, tokenizers, templates."""
+IGNORED_PATTERNS = ("*/*", "consolidated*.safetensors")
+"""Folders hold other formats of the same weights, and so do Mistral's "consolidated" files."""
 _OTHER_HUB = {"hf": "modelscope", "modelscope": "hf"}
 _HF_ENDPOINT = "https://huggingface.co"
 
@@ -48,6 +55,12 @@ def fetch_model(model_id: str, revision: str | None, hub: str, offline: bool) ->
         return _fetch_from_hugging_face(model_id, revision, offline)
 
 
+def is_wanted(path: str) -> bool:
+    """True for a file of a hub's listing that a base needs."""
+    wanted = any(fnmatch(path, pattern) for pattern in FETCHED_PATTERNS)
+    return wanted and not any(fnmatch(path, pattern) for pattern in IGNORED_PATTERNS)
+
+
 def cache_dir() -> Path:
     """Where Postil keeps what it fetched itself: POSTIL_CACHE, else ~/.cache/postil."""
     return Path(os.environ.get("POSTIL_CACHE") or Path.home() / ".cache" / "postil")
@@ -68,12 +81,6 @@ def unknown_model(model_id: str, hub: str, endpoint: str) -> MissingInputError:
     )
 
 
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _hugging_face_cache() -> Path:
     """huggingface_hub's cache as its own documentation defines it, read now and not when it was imported."""
     if path := os.environ.get("HF_HUB_CACHE"):
@@ -87,30 +94,78 @@ def _fetch_from_hugging_face(model_id: str, revision: str | None, offline: bool)
 
     endpoint = (os.environ.get("HF_ENDPOINT") or _HF_ENDPOINT).rstrip("/")
     with _quiet_downloads(), _hugging_face_errors(model_id, revision, endpoint, offline):
+        if not offline:
+            _fetch_large_files(model_id, revision, endpoint)
         path = snapshot_download(
             model_id,
             revision=revision,
             endpoint=endpoint,
             cache_dir=_hugging_face_cache(),
             allow_patterns=list(FETCHED_PATTERNS),
+            ignore_patterns=list(IGNORED_PATTERNS),
             local_files_only=offline,
         )
-    snapshot = Path(path)
-    _check_weights(model_id, snapshot)
-    return snapshot
+    return Path(path)
+
+
+def _fetch_large_files(model_id: str, revision: str | None, endpoint: str) -> None:
+    """Puts the files that the hub lists with a sha256 (all weights) into the cache, resumed and checked.
+
+    `snapshot_download` then finds them there. On its own it forgets a half-fetched file when the program ends, and
+    takes a file's length for its content. Where the hub cannot be asked, it says what that means.
+    """
+    import httpx2
+    from huggingface_hub import HfApi, get_token, hf_hub_url
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+
+    try:
+        info = HfApi(endpoint=endpoint).model_info(model_id, revision=revision, files_metadata=True, timeout=20)
+    except (httpx2.HTTPError, OfflineModeIsEnabled, HFValidationError):
+        return
+    store = _hugging_face_cache() / f"models--{model_id.replace('/', '--')}"
+    blobs, snapshot = store / "blobs", store / "snapshots" / str(info.sha)
+    missing = []
+    for sibling in info.siblings or []:
+        name, lfs = sibling.rfilename, sibling.lfs
+        if lfs is None or not is_wanted(name) or (blobs / lfs.sha256).exists() or (snapshot / name).exists():
+            continue
+        url = hf_hub_url(model_id, name, revision=info.sha, endpoint=endpoint)
+        missing.append(RemoteFile(name, url, lfs.size, lfs.sha256))
+    refuse_full_disk(sum(f.size for f in missing), free_disk_bytes(blobs), model_id)
+    blobs.mkdir(parents=True, exist_ok=True)
+    token = get_token()
+    headers = {"User-Agent": "postil"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    with httpx2.Client(headers=headers, follow_redirects=True, timeout=20.0) as client:
+        for file in missing:
+            with FileLock(blobs / f"{file.sha256}.lock"):
+                if not (blobs / file.sha256).exists():
+                    refuse = partial(_refuse_status, model_id, endpoint)
+                    download_file(client, file, blobs / file.sha256, model_id, refuse)
+
+
+def _refuse_status(model_id: str, endpoint: str, status: int) -> None:
+    if status in (401, 403):
+        raise UnavailableError("models.gated", model=model_id, endpoint=endpoint)
+    if status >= 400:
+        raise unreachable(model_id, "hf", endpoint, f"HTTP {status}")
 
 
 @contextmanager
 def _quiet_downloads() -> Iterator[None]:
-    """huggingface_hub's warnings about retries stay silent: either they help, or we raise."""
+    """Warnings about retries stay silent (either they help, or we raise), and bars too where nobody watches."""
     from huggingface_hub.utils import logging
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    verbosity, hide_bars = logging.get_verbosity(), not sys.stderr.isatty() and not are_progress_bars_disabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    if hide_bars:
+        disable_progress_bars()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        if hide_bars:
+            enable_progress_bars()
 
 
 @contextmanager
@@ -153,42 +208,6 @@ def _disk_errors(model_id: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise CannotWriteError("models.cannot_store", model=model_id, reason=_words(error)) from error
-
-
-def _check_weights(model_id: str, snapshot: Path) -> None:
-    """Compares each weight file with the sha256 that the hub lists for it, once per file.
-
-    The hub's listing lies beside the snapshot, so this needs no network. A file that passed is noted with its size and
-    time, so that gigabytes are not read again at every start.
-    """
-    from huggingface_hub import get_cached_repo_tree
-    from huggingface_hub.errors import CachedRepoTreeNotFoundError
-
-    try:
-        files = get_cached_repo_tree(model_id, revision=snapshot.name, cache_dir=snapshot.parents[2])
-    except CachedRepoTreeNotFoundError:  # fetched by an older tool: nothing to compare with
-        return
-    for file in files:
-        path = snapshot / file.path
-        if file.lfs is not None and path.is_file() and not _is_intact(path, file.lfs.sha256):
-            path.resolve().unlink()  # the content that the snapshot's link points to
-            path.unlink(missing_ok=True)
-            raise TryAgainError("models.wrong_checksum", model=model_id, file=file.path)
-
-
-def _is_intact(path: Path, sha256: str) -> bool:
-    stat = path.stat()
-    note = cache_dir() / "verified" / sha256
-    seen = f"{stat.st_size} {stat.st_mtime_ns}"
-    if note.is_file() and note.read_text("utf-8") == seen:
-        return True
-    if file_sha256(path) != sha256:
-        return False
-    note.parent.mkdir(parents=True, exist_ok=True)
-    part = note.with_suffix(f".{os.getpid()}")
-    part.write_text(seen, "utf-8")
-    os.replace(part, note)
-    return True
 
 
 def free_disk_bytes(directory: Path) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from postil.config import ModelConfig
 from postil.data.chat_template import ChatFormat
 from postil.errors import DataError, MissingInputError, UnavailableError
-from postil.models.base_folder import BaseFolder, fingerprint_base, inspect_base_folder, read_json
+from postil.models.base_folder import BaseFolder, fingerprint_base, inspect_base_folder
 from postil.models.catalog import best_base_for, find_entry, nearest_name
 from postil.models.devices import DeviceChoice, DeviceFacts, choose_device, probe_devices
 from postil.models.hub import fetch_model
@@ -54,6 +54,11 @@ class Base:
     num_parameters: int
     fingerprint: str
 
+    @property
+    def max_length_tokens(self) -> int | None:
+        """The longest text that the model was made for; None where its config does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
 
 def load_base(config: ModelConfig) -> Base:
     """Finds, checks and loads the base model that the settings name.
@@ -73,9 +78,10 @@ def load_base(config: ModelConfig) -> Base:
     choice = choose_device(config.device, config.dtype, facts)
     refuse_too_large(config.base, folder, choice, _free_bytes(choice, facts))
     tokenizer = load_tokenizer(path)
-    chat_format = _chat_format(path, tokenizer)
+    chat_format = _chat_format(config.base, tokenizer)
     model = _load_weights(folder, choice)
-    rows = model.get_input_embeddings().weight.shape[0]
+    embedding: Any = model.get_input_embeddings()
+    rows = int(embedding.weight.shape[0])
     if tokenizer.num_tokens > rows:
         raise DataError("models.tokenizer_too_large", path=path, num_tokens=tokenizer.num_tokens, rows=rows)
     return Base(
@@ -102,7 +108,7 @@ def load_chat_format(config: ModelConfig) -> ChatFormat:
     """
     path, _ = find_base(config)
     inspect_base_folder(path)
-    return _chat_format(path, load_tokenizer(path))
+    return _chat_format(config.base, load_tokenizer(path))
 
 
 def find_base(config: ModelConfig) -> tuple[Path, str | None]:
@@ -171,16 +177,8 @@ def _refuse_unknown_family(folder: BaseFolder) -> None:
         raise UnavailableError("models.unknown_architecture", path=folder.path, family=folder.family)
 
 
-def _chat_format(path: Path, tokenizer: HFTokenizer) -> ChatFormat:
-    return ChatFormat.from_tokenizer(tokenizer, tokenizer.chat_template, stop_ids=_generation_stop_ids(path))
-
-
-def _generation_stop_ids(path: Path) -> frozenset[int]:
-    """Ids that the model's authors stop at besides the tokenizer's own: Llama 3 and Gemma name several."""
-    file = path / "generation_config.json"
-    value = read_json(file).get("eos_token_id") if file.is_file() else None
-    ids = value if isinstance(value, list) else [value]
-    return frozenset(i for i in ids if isinstance(i, int))
+def _chat_format(name: str, tokenizer: HFTokenizer) -> ChatFormat:
+    return ChatFormat.from_tokenizer(tokenizer, name=Path(name).name)
 
 
 def _load_weights(folder: BaseFolder, choice: DeviceChoice) -> "PreTrainedModel":
@@ -190,7 +188,7 @@ def _load_weights(folder: BaseFolder, choice: DeviceChoice) -> "PreTrainedModel"
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     try:
         with quiet_transformers():
-            loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(folder.path),
                 dtype=dtypes[choice.dtype],
                 use_safetensors=True,

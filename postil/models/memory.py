@@ -145,7 +145,7 @@ def available_memory_bytes(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = P
         cgroups: where the limits are mounted.
         own: which of them apply to this process.
     """
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     free = int(psutil.virtual_memory().available)
     for group in _own_groups(cgroups, own):

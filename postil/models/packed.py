@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedModel
 
+from postil.data.examples import IGNORED
 from postil.data.packing import Pack
 
-IGNORED_LABEL = -100
+
 PACKED = "postil_packed"
 # Layers that attend in another way (linear attention, recurrence, chunks) are computed a row at a time.
 _PACKABLE_LAYERS = {"full_attention", "sliding_attention"}
@@ -85,7 +86,7 @@ def pack_tensors(pack: Pack) -> PackTensors:
     for example in pack.examples:
         start, before = len(ids), len(targets)
         for offset, label in enumerate(example.labels[1:]):
-            if label != IGNORED_LABEL:
+            if label != IGNORED:
                 predicting.append(start + offset)
                 targets.append(label)
         ids.extend(example.input_ids)

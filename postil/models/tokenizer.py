@@ -11,7 +11,14 @@ from typing import Any
 from postil.errors import DataError, MissingInputError
 from postil.models.base_folder import read_json
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 
 
 class HFTokenizer:
@@ -37,9 +44,7 @@ class HFTokenizer:
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of token ids, spaces left as they are."""
-        text = self.inner.decode(
-            list(ids), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
-        )
+        text = self.inner.decode(list(ids), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False)
         return str(text)
 
     @property
@@ -70,7 +75,7 @@ class HFTokenizer:
     @property
     def num_tokens(self) -> int:
         """Largest id plus one, added tokens included."""
-        return max(self.inner.get_vocab().values()) + 1
+        return max(int(i) for i in self.inner.get_vocab().values()) + 1
 
     @cached_property
     def fingerprint(self) -> str:
@@ -97,7 +102,7 @@ def load_tokenizer(path: Path) -> HFTokenizer:
 
     try:
         with quiet_transformers():
-            inner = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+            inner = AutoTokenizer.from_pretrained(
                 str(path), trust_remote_code=False, local_files_only=True, use_fast=True
             )
     except Exception as error:  # tokenizers raises bare Exception
@@ -109,7 +114,7 @@ def load_tokenizer(path: Path) -> HFTokenizer:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars, log lines or warnings of transformers' while a model is loaded: we say what matters ourselves."""
+    """No bars, log lines or warnings of transformers while a model is loaded: we say what matters ourselves."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]

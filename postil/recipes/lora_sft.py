@@ -17,14 +17,15 @@ receives events, `should_stop` is asked after every step.
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from postil.config import RunConfig
 from postil.data.conversations import content_hash
-from postil.data.examples import Tokenized, tokenize_conversations
-from postil.data.prepared import is_prepared, read_prepared
+from postil.data.examples import tokenize_conversations
+from postil.data.prepared import is_prepared, matching_conversations
 from postil.data.records import read_records
-from postil.data.splits import Split, split_conversations
+from postil.data.splits import split_conversations
 from postil.data.validation import validate_dataset
 from postil.errors import UsageError
 from postil.evaluation.report import evaluate_adapter
@@ -32,9 +33,10 @@ from postil.events import PhaseStarted, Report, RunFinished, ShouldStop, ignore,
 from postil.models.adapter import add_adapter
 from postil.models.loading import load_base
 from postil.recipes.defaults import resolve_config
-from postil.recipes.prepare import check_prepared_base, kept_rows, report_data, report_split, report_tokens
-from postil.recipes.result import RunResult, base_facts, config_hash, held_out_probe, publish_adapter, report_model
-from postil.recipes.run_folder import open_run, recorded, write_json, write_text
+from postil.recipes.prepare import open_prepared
+from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
+from postil.recipes.result import RunResult, base_facts, config_hash, publish_adapter
+from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json, write_text
 from postil.recipes.trackers import tracked
 from postil.training.loop import train_adapter
 
@@ -60,37 +62,30 @@ def train_lora(
         raise UsageError("recipes.no_file")
     folder, config = open_run(config, resume)
     source = Path(config.data.file or "")
-    with recorded(folder, report) as report, tracked(config, folder, report) as report:
-        report(PhaseStarted(phase="read"))
-        prepared = read_prepared(source) if is_prepared(source) else None
-        if prepared:
-            split = Split.of(prepared.train.conversations, prepared.heldout.conversations)
+    with recorded(folder, report) as record, tracked(config, folder, record) as report:
+        if is_prepared(source):
+            base = load_base(config.model)
+            split, train, heldout, chat_format = open_prepared(source, base)
         else:
+            report(PhaseStarted(phase="read"))
             validation = validate_dataset(read_records(source), config.data.system)
             report_data(validation, config.data.drop_bad, report)
             split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
+
+            report(PhaseStarted(phase="load"))
+            base = load_base(config.model)
+
+            report(PhaseStarted(phase="tokenize"))
+            chat_format = settle_chat_format(folder, base.chat_format, validation.conversations)
+            lengths = {"max_length_tokens": config.data.max_length_tokens, "model_max_tokens": base.max_length_tokens}
+            train = tokenize_conversations(split.train, chat_format, train_on=config.data.train_on, **lengths)
+            heldout = tokenize_conversations(split.heldout, chat_format, train_on=config.data.train_on, **lengths)
         report_split(split, report)
-
-        report(PhaseStarted(phase="load"))
-        base = load_base(config.model)
-        config = resolve_config(config, len(split.train), base_facts(base))
+        report_tokens(train, heldout, report)
+        kept = matching_conversations(split.heldout, heldout.examples)
+        base = replace(base, chat_format=chat_format)
+        config = resolve_config(config, len(train.examples), base_facts(base))
         write_text(folder.settings, config.to_yaml())
-
-        report(PhaseStarted(phase="tokenize"))
-        if prepared:
-            check_prepared_base(prepared, base, source)
-            train = Tokenized.of(prepared.train.examples)
-            heldout = prepared.heldout.examples
-        else:
-            train = tokenize_conversations(
-                split.train,
-                base.chat_format,
-                train_on=config.data.train_on,
-                max_length_tokens=config.data.max_length_tokens,
-                model_max_tokens=base.max_tokens,
-            )
-            split, heldout = kept_rows(split, train, base, config)
-        report_tokens(train, report)
 
         report(PhaseStarted(phase="train"))
         model = add_adapter(base.model, config.adapter, config.training.seed)
@@ -105,8 +100,8 @@ def train_lora(
             config_hash=config_hash(config),
             report=report,
             should_stop=should_stop,
-            evaluate=held_out_probe(model, base, split.heldout, heldout, config, report),
-            evaluate_every=config.evaluation.evaluate_every or 0,
+            evaluate=heldout_probe(model, base, kept, heldout.examples, config, report),
+            evaluate_every=config.evaluation.evaluate_every or 1,
             resume=resume,
         )
 
@@ -116,11 +111,13 @@ def train_lora(
         report(PhaseStarted(phase="evaluate"))
         evaluation = evaluate_adapter(
             model,
-            base.chat_format,
-            split.heldout,
-            heldout,
+            chat_format,
+            kept,
+            heldout.examples,
             max_answers=config.evaluation.max_answers,
             max_new_tokens=config.evaluation.max_new_tokens,
+            num_rows=len(split.train) + len(split.heldout),
+            seed=config.training.seed,
             report=report,
         )
         result = RunResult.of(folder, trained, evaluation, seconds=time.monotonic() - started)

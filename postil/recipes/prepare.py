@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postil.config import RunConfig
-from postil.data.conversations import Conversation, content_hash
+from postil.data.chat_template import ChatFormat
+from postil.data.conversations import Conversation, content_hash, normalize_question
 from postil.data.examples import Tokenized, tokenize_conversations
 from postil.data.prepared import (
     Prepared,
@@ -18,14 +19,13 @@ from postil.data.prepared import (
     write_prepared,
 )
 from postil.data.records import read_records
-from postil.data.splits import split_conversations
+from postil.data.splits import Split, split_conversations
 from postil.data.validation import validate_dataset
 from postil.errors import CannotWriteError, DataError, UsageError
 from postil.events import PhaseStarted, Report, ignore
 from postil.recipes.reporting import report_data, report_split, report_tokens
 
 if TYPE_CHECKING:
-    from postil.data.chat_template import ChatFormat
     from postil.models.loading import Base
 
 
@@ -70,11 +70,13 @@ def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: boo
     split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
     report_split(split, report)
     report(PhaseStarted(phase="tokenize"))
-    chat_format = load_chat_format(config.model)
-    train = tokenize_conversations(
-        split.train, chat_format, train_on=config.data.train_on, max_length_tokens=config.data.max_length_tokens
+    chat_format = load_chat_format(config.model).fitted_to(validation.conversations)
+    train, heldout = (
+        tokenize_conversations(
+            part, chat_format, train_on=config.data.train_on, max_length_tokens=config.data.max_length_tokens
+        )
+        for part in (split.train, split.heldout)
     )
-    heldout = tokenize_heldout(split.heldout, chat_format, train, config)
     report_tokens(train, heldout, report)
     parts = [_part(split.train, train), _part(split.heldout, heldout)]
     prepared = Prepared(parts[0], parts[1], _describe(config, chat_format, train, heldout, parts))
@@ -90,30 +92,29 @@ def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: boo
     )
 
 
-def tokenize_heldout(
-    heldout: Sequence[Conversation], chat_format: "ChatFormat", train: Tokenized, config: RunConfig
-) -> Tokenized | None:
-    """Tokens of the held-out conversations under the same longest length as the trained ones; None without any."""
-    if not heldout:
-        return None
-    return tokenize_conversations(
-        heldout, chat_format, train_on=config.data.train_on, max_length_tokens=train.max_length_tokens
-    )
-
-
-def open_prepared(folder: Path, base: "Base") -> Prepared:
-    """Reads a prepared folder for `base`.
+def open_prepared(folder: Path, base: "Base") -> tuple[Split, Tokenized, Tokenized, ChatFormat]:
+    """Reads a prepared folder for `base`: split, trained and held-out tokens, and the chat format that made them.
 
     Raises:
-        DataError: it was prepared with another tokenizer or chat template, or it is damaged.
+        DataError: it was prepared with another tokenizer, or it is damaged.
     """
     prepared = read_prepared(folder)
-    made_for = prepared.description["tokenizer_fingerprint"], prepared.description["template"]
-    if made_for != (base.tokenizer.fingerprint, base.chat_format.template):
-        raise DataError(
-            "recipes.other_tokenizer", path=folder, made_for=prepared.description["base"], base=base.name
+    about = prepared.description
+    if about["chat_format"]["tokenizer"] != base.tokenizer.fingerprint:
+        raise DataError("recipes.other_tokenizer", path=folder, made_for=about["base"], base=base.name)
+    questions = {normalize_question(c.question) for c in prepared.heldout.conversations}
+    split = Split(prepared.train.conversations, prepared.heldout.conversations, len(questions))
+    train, heldout = (
+        Tokenized(
+            examples=part.examples,
+            too_long=(),
+            changed=0,
+            longest=max((len(e.input_ids) for e in part.examples), default=0),
+            max_length_tokens=about["max_length_tokens"],
         )
-    return prepared
+        for part in (prepared.train, prepared.heldout)
+    )
+    return split, train, heldout, ChatFormat.from_manifest(about["chat_format"], base.tokenizer)
 
 
 def _make_room(out: Path, force: bool) -> None:
@@ -126,28 +127,25 @@ def _make_room(out: Path, force: bool) -> None:
     shutil.rmtree(out)
 
 
-def _part(conversations: Sequence[Conversation], tokenized: Tokenized | None) -> PreparedPart:
-    examples = tokenized.examples if tokenized else ()
-    return PreparedPart(matching_conversations(conversations, examples), tuple(examples))
+def _part(conversations: Sequence[Conversation], tokenized: Tokenized) -> PreparedPart:
+    return PreparedPart(matching_conversations(conversations, tokenized.examples), tokenized.examples)
 
 
 def _describe(
     config: RunConfig,
-    chat_format: "ChatFormat",
+    chat_format: ChatFormat,
     train: Tokenized,
-    heldout: Tokenized | None,
+    heldout: Tokenized,
     parts: Sequence[PreparedPart],
 ) -> dict[str, Any]:
     return {
         "source": config.data.file,
         "base": config.model.base,
-        "tokenizer_fingerprint": chat_format.tokenizer.fingerprint,
-        "template": chat_format.template,
         "chat_format": chat_format.manifest(),
         "system": config.data.system,
         "data_hash": content_hash([c for part in parts for c in part.conversations]),
-        "max_length_tokens": train.max_length_tokens,
-        "too_long": [str(place) for t in (train, heldout) if t for place in t.too_long],
+        "max_length_tokens": max(train.max_length_tokens, heldout.max_length_tokens),
+        "too_long": [str(place) for t in (train, heldout) for place in t.too_long],
         "tokens": sum(len(e.input_ids) for e in train.examples),
         "trained_tokens": sum(e.num_trained_tokens for e in train.examples),
     }

@@ -59,14 +59,12 @@ def report_data(validation: ValidationReport, drop_bad: bool, report: Report) ->
 
 def report_split(split: Split, report: Report) -> None:
     """Says how many conversations are trained and how many are kept away."""
-    report(
-        DataSplit(train=len(split.train), heldout=len(split.heldout), heldout_questions=split.num_heldout_questions)
-    )
+    report(DataSplit(train=len(split.train), heldout=len(split.heldout), heldout_questions=split.num_heldout_questions))
 
 
-def report_tokens(train: Tokenized, heldout: Tokenized | None, report: Report) -> None:
+def report_tokens(train: Tokenized, heldout: Tokenized, report: Report) -> None:
     """Says how long the rows are and which were left out for their length."""
-    too_long = [*train.too_long, *(heldout.too_long if heldout else ())]
+    too_long = [*train.too_long, *heldout.too_long]
     report(
         TokenizedEvent(
             tokens=sum(len(e.input_ids) for e in train.examples),

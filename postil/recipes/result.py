@@ -19,7 +19,7 @@ from postil.recipes.run_folder import RunFolder
 from postil.training.loop import TrainResult
 
 if TYPE_CHECKING:
-    from postil.models.adapter import PeftModel
+    from torch import nn
 
 # Settings that decide no weight: a run may go on on another day with these changed.
 _NOT_HASHED = {"output", "evaluation"}
@@ -105,7 +105,7 @@ class RunResult:
 
 
 def publish_adapter(
-    folder: RunFolder, model: "PeftModel", base: Base, config: RunConfig, data_hash: str, metrics: dict[str, Any]
+    folder: RunFolder, model: "nn.Module", base: Base, config: RunConfig, data_hash: str, metrics: dict[str, Any]
 ) -> None:
     """Writes the adapter's folder beside its place and moves it there: plain PEFT, tokenizer, manifest, card.
 
@@ -141,7 +141,7 @@ def publish_adapter(
 
 
 def _base_name(name: str) -> str:
-    """A hub id as it is; a local folder by its absolute path, so that the adapter answers from any working directory."""
+    """A hub id as it is; a local folder by its absolute path, so that the adapter answers from anywhere."""
     local = Path(name).expanduser()
     return str(local.resolve()) if name != "starter" and local.is_dir() else name
 

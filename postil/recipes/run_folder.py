@@ -1,19 +1,20 @@
 """The folder of one run: what is where, how it is opened, and the log of its events.
 
-    runs/shop-20260131-120000/
-      run.yaml          every setting, resolved
-      events.jsonl      what happened, one event a line
-      checkpoints/      resumable state; deleted by nobody but `training.keep`
-      adapter/          the result
-      report.json       base and tuned answers, losses, verdict
-      result.json       the run in numbers; its presence means that the run is complete
+runs/shop-20260131-120000/
+  run.yaml          every setting, resolved
+  chat_format.json  template and fixed date: a run that goes on tomorrow reads the same tokens
+  events.jsonl      what happened, one event a line
+  checkpoints/      resumable state; deleted by nobody but `training.keep`
+  adapter/          the result
+  report.json       base and tuned answers, losses, verdict
+  result.json       the run in numbers; its presence means that the run is complete
 """
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,11 +22,20 @@ from pathlib import Path
 from typing import Any
 
 from postil.config import RunConfig, load_config
+from postil.data.chat_template import ChatFormat
+from postil.data.conversations import Conversation
 from postil.errors import CannotWriteError, MissingInputError, UsageError
 from postil.events import AnyEvent, Report, encode_event
 
 # What may differ between the first call and the one that resumes: none of it changes a weight.
-FREE_ON_RESUME = {"output.dir", "output.force", "output.trackers", "training.log_every", "training.keep", "model.offline"}
+FREE_ON_RESUME = {
+    "output.dir",
+    "output.force",
+    "output.trackers",
+    "training.log_every",
+    "training.keep",
+    "model.offline",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,11 @@ class RunFolder:
     def settings(self) -> Path:
         """The resolved settings."""
         return self.path / "run.yaml"
+
+    @property
+    def chat_format(self) -> Path:
+        """The manifest of the chat format that training uses."""
+        return self.path / "chat_format.json"
 
     @property
     def events(self) -> Path:
@@ -138,6 +153,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON as `write_text` does."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def settle_chat_format(folder: RunFolder, chat_format: ChatFormat, conversations: Sequence[Conversation]) -> ChatFormat:
+    """The chat format of this run: fitted to its conversations once, then the same whenever the run goes on.
+
+    Raises:
+        DataError: the base's tokenizer is another one than when the run began.
+    """
+    if folder.chat_format.exists():
+        return ChatFormat.from_manifest(json.loads(folder.chat_format.read_text("utf-8")), chat_format.tokenizer)
+    fitted = chat_format.fitted_to(conversations)
+    write_json(folder.chat_format, fitted.manifest())
+    return fitted
 
 
 @contextmanager

@@ -1,36 +1,22 @@
-"""Training: four verbs, and the loop that is written on them.
+"""The loop: steps in order, measured, logged, saved, and stopped when asked. The work itself is `training/state.py`'s."""
 
-    forward_backward(state, batch)   gradients of one step's loss
-    optim_step(state, rate)          clip, AdamW
-    save_state(state, directory)     everything that decides the rest of the run
-    load_state(state, directory)     and back, bit for bit
-
-`state.step` counts finished steps. The loss of a step is the sum over its trained tokens divided by their number, over
-all packs of the step: splitting a step into packs changes nothing.
-"""
-
-import base64
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import nn
 
 from postil.config import TrainingConfig
 from postil.data.examples import Example
 from postil.errors import DataError, Stopped
 from postil.events import CheckpointSaved, Report, ShouldStop, StepDone, TrainingPlanned, Warned
 from postil.language import say
-from postil.models.adapter import adapter_dropout, adapter_state, load_adapter_state, trainable_parameters
-from postil.models.loss import output_head, summed_loss
-from postil.models.packed import causal_model, packed_attention
+from postil.models.adapter import adapter_dropout
+from postil.models.loss import output_head
+from postil.models.packed import causal_model, packed_attention, supports_packing
 from postil.training.allocator import keep_freed_memory
 from postil.training.batches import StepBatch, make_batches, num_steps, steps_per_epoch
 from postil.training.checkpoint import (
@@ -41,49 +27,20 @@ from postil.training.checkpoint import (
     keep_checkpoints,
     save_checkpoint,
 )
-from postil.training.optimizer import (
-    clip_gradients,
-    learning_rate_at,
-    load_optimizer_state,
-    make_optimizer,
-    optimizer_state,
+from postil.training.optimizer import learning_rate_at
+from postil.training.state import (
+    StepLoss,
+    TrainingState,
+    forward_backward,
+    load_state,
+    make_state,
+    optim_step,
+    save_state,
 )
 
 SIGINT = 2
+PLACES_NAMED = 3  # rows listed when the loss is no number any more
 Evaluate = Callable[[int], float]
-
-
-@dataclass(slots=True)
-class TrainingState:
-    """What changes while a run trains.
-
-    Args:
-        parameters: the trained ones by name, fp32.
-        step: optimizer steps done.
-        losses: mean loss of every step done, in nats per trained token.
-        heldout_losses: by step.
-        tokens, trained_tokens, seconds: of all steps done, over every attempt.
-    """
-
-    model: nn.Module
-    parameters: dict[str, nn.Parameter]
-    optimizer: torch.optim.AdamW
-    max_grad_norm: float
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
-    heldout_losses: dict[int, float] = field(default_factory=dict)
-    tokens: int = 0
-    trained_tokens: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class StepLoss:
-    """Mean loss of a step in nats per trained token, and the tokens behind it."""
-
-    loss: float
-    num_tokens: int
-    num_trained_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,119 +61,19 @@ class TrainResult:
     heldout_losses: dict[int, float]
 
 
-def make_state(model: nn.Module, config: TrainingConfig) -> TrainingState:
-    """A run before its first step."""
-    parameters = trainable_parameters(model)
-    optimizer = make_optimizer(parameters, betas=config.betas, weight_decay=config.weight_decay)
-    return TrainingState(model, parameters, optimizer, config.max_grad_norm)
-
-
-def forward_backward(state: TrainingState, batch: StepBatch) -> StepLoss:
-    """Adds the gradient of the step's mean loss to the parameters' gradients.
-
-    Call it within `packed_attention(state.model)`.
-    """
-    device = next(iter(state.parameters.values())).device
-    trained = batch.num_trained_tokens
-    total = torch.zeros((), dtype=torch.float32, device=device)
-    for pack in batch.packs:
-        if pack.num_trained_tokens:
-            loss = summed_loss(state.model, pack.to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-    # Divided here and not in the loss: small gradients stay clear of fp16's lower end.
-    gradients = [p.grad for p in state.parameters.values() if p.grad is not None]
-    if gradients:
-        torch._foreach_div_(gradients, float(trained))
-    return StepLoss(float(total) / max(1, trained), batch.num_tokens, trained)
-
-
-def optim_step(state: TrainingState, learning_rate: float) -> float:
-    """One step of AdamW; parameters stay as they are when the gradient is not finite.
-
-    Returns:
-        Length of the gradient before clipping.
-    """
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
-    norm = clip_gradients(state.parameters, state.max_grad_norm)
-    if math.isfinite(norm):
-        state.optimizer.step()
-        state.step += 1
-    state.optimizer.zero_grad(set_to_none=True)
-    return norm
-
-
-def save_state(state: TrainingState, directory: Path) -> None:
-    """Writes adapter.safetensors, optimizer.safetensors and state.json into an existing folder.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    tensors = {
-        "adapter": adapter_state(state.model),
-        "optimizer": optimizer_state(state.optimizer, state.parameters),
-    }
-    for name, named in tensors.items():
-        (directory / f"{name}.safetensors").write_bytes(save_tensors({n: t.cpu() for n, t in named.items()}))
-    cursor = {
-        "step": state.step,
-        "losses": state.losses,
-        "heldout_losses": list(state.heldout_losses.items()),
-        "tokens": state.tokens,
-        "trained_tokens": state.trained_tokens,
-        "seconds": state.seconds,
-        "random": {name: base64.b64encode(bytes(t.numpy())).decode() for name, t in _random_states().items()},
-    }
-    (directory / "state.json").write_text(json.dumps(cursor), encoding="utf-8")
-
-
-def load_state(state: TrainingState, directory: Path) -> None:
-    """Puts back what `save_state` wrote.
-
-    Raises:
-        DataError: it belongs to an adapter of another shape.
-    """
-    cursor: dict[str, Any] = json.loads((directory / "state.json").read_text("utf-8"))
-    load_adapter_state(state.model, load_tensors((directory / "adapter.safetensors").read_bytes()))
-    moments = load_tensors((directory / "optimizer.safetensors").read_bytes())
-    load_optimizer_state(state.optimizer, state.parameters, moments)
-    for name in ("step", "losses", "tokens", "trained_tokens", "seconds"):
-        setattr(state, name, cursor[name])
-    state.heldout_losses = {step: loss for step, loss in cursor["heldout_losses"]}
-    for name, text in cursor["random"].items():
-        _set_random_state(name, torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8))
-
-
-def _random_states() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _set_random_state(name: str, state: Tensor) -> None:
-    if name == "cpu":
-        torch.set_rng_state(state)
-    elif torch.cuda.is_available():
-        torch.cuda.set_rng_state(state)
-
-
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What does not change while a run trains."""
+class _Run:
+    """What stays the same from the first step to the last."""
 
     config: TrainingConfig
+    steps: int
+    first_step: int
     run_dir: Path
     data_hash: str
     config_hash: str
     report: Report
     evaluate: Evaluate | None
     evaluate_every: int
-    steps: int
-    steps_per_epoch: int
-    first_step: int
-    started: float
 
 
 def train_adapter(
@@ -238,30 +95,133 @@ def train_adapter(
     Args:
         model: a base with an adapter (`add_adapter`).
         examples: rows to learn, at least one.
-        config: resolved; of `epochs` and `max_steps` one is set.
+        config: resolved; of `epochs` and `max_steps` at least one is set, `max_steps` wins.
         run_dir: checkpoints go under it.
         data_hash, config_hash: a run only goes on with the same ones.
-        should_stop: asked before the first and after every step; the step in hand is finished and saved.
+        should_stop: asked after every step; the step in hand is finished and saved.
         evaluate: measures the held-out loss after the given step; called every `evaluate_every` steps and at the end.
         resume: go on from the newest whole checkpoint, or from the start where there is none.
 
     Raises:
-        Stopped: after saving a checkpoint.
+        Stopped: after saving a checkpoint; `by_signal` is SIGINT.
         DataError: the loss is no number any more, or the checkpoint belongs to other data or settings.
+        UnavailableError: the model computes its logits in a way that is not known.
         CannotWriteError: a checkpoint cannot be written.
     """
     keep_freed_memory()
     torch.manual_seed(config.seed)
+    output_head(model)  # a head that is not known is refused before any work
     state = make_state(model, config)
     checkpoint = find_checkpoint(run_dir, report) if resume else None
     if checkpoint is not None:
         check_same_run(checkpoint, data_hash=data_hash, config_hash=config_hash)
         load_state(state, checkpoint.path)
-    plan = _make_plan(config, examples, run_dir, data_hash, config_hash, report, evaluate, evaluate_every, state.step)
-    with adapter_dropout(model):
-        output_head(model)  # a head that is not known is refused before any work
-        _run(state, plan, examples, should_stop)
-    last_epoch = state.losses[-plan.steps_per_epoch :]
-    train_loss = math.fsum(last_epoch) / len(last_epoch)
-    heldout = dict(sorted(state.heldout_losses.items()))
-    return TrainResult(state.step, train_loss, state.seconds, state.tokens, state.trained_tokens, heldout)
+    rows = config.batch_rows * config.accumulation  # type: ignore[operator]
+    steps = config.max_steps or num_steps(len(examples), rows, config.epochs)  # type: ignore[arg-type]
+    run = _Run(config, steps, state.step, run_dir, data_hash, config_hash, report, evaluate, evaluate_every)
+    _announce(run, model, rows, len(examples))
+    batches = make_batches(
+        examples,
+        batch_rows=rows,
+        max_tokens_per_pack=config.max_tokens_per_pack,  # type: ignore[arg-type]
+        seed=config.seed,
+        steps=steps,
+        first_step=state.step,
+    )
+    started = time.perf_counter()
+    _measure_heldout(run, state)  # a run that was stopped before a measurement catches up
+    for batch in batches:
+        _train_step(run, state, batch, started)
+        stopping = state.step < steps and should_stop()
+        if not stopping:
+            _measure_heldout(run, state)
+        if stopping or state.step % config.save_every == 0 or state.step == steps:
+            _save(run, state)
+        if stopping:
+            raise Stopped("training.stopped", by_signal=SIGINT, step=state.step, steps=steps)
+    return _result(state, steps_per_epoch(len(examples), rows))
+
+
+def _announce(run: _Run, model: nn.Module, rows: int, num_examples: int) -> None:
+    run.report(
+        TrainingPlanned(
+            steps=run.steps,
+            first_step=run.first_step,
+            epochs=run.config.epochs or run.steps / steps_per_epoch(num_examples, rows),
+            batch_rows=rows,
+            learning_rate=run.config.learning_rate,  # type: ignore[arg-type]
+        )
+    )
+    if not supports_packing(model):
+        values = {"family": causal_model(model).config.model_type}
+        run.report(Warned(key="training.not_packed", message=say("training.not_packed", **values), values=values))
+
+
+def _train_step(run: _Run, state: TrainingState, batch: StepBatch, run_started: float) -> None:
+    started = time.perf_counter()
+    config = run.config
+    with adapter_dropout(state.model), packed_attention(state.model):
+        found = forward_backward(state, batch)
+    rate = learning_rate_at(batch.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)  # type: ignore[arg-type]
+    norm = optim_step(state, rate) if math.isfinite(found.loss) else math.nan
+    if not math.isfinite(norm):
+        places = ", ".join(str(place) for place in batch.places[:PLACES_NAMED])
+        raise DataError("training.diverged", step=batch.step, rate=rate, places=places)
+    seconds = time.perf_counter() - started
+    state.losses.append(found.loss)
+    state.tokens += found.num_tokens
+    state.trained_tokens += found.num_trained_tokens
+    state.seconds += seconds
+    if batch.step % config.log_every == 0 or batch.step in (run.first_step + 1, run.steps):
+        _log(run, state, found, rate, norm, seconds, time.perf_counter() - run_started)
+
+
+def _log(
+    run: _Run, state: TrainingState, found: StepLoss, rate: float, norm: float, seconds: float, elapsed: float
+) -> None:
+    steps_done = state.step - run.first_step
+    run.report(
+        StepDone(
+            step=state.step,
+            steps=run.steps,
+            loss=found.loss,
+            learning_rate=rate,
+            grad_norm=norm,
+            tokens=found.num_tokens,
+            trained_tokens=found.num_trained_tokens,
+            tokens_per_second=found.num_tokens / max(seconds, 1e-9),
+            seconds_left=elapsed / steps_done * (run.steps - state.step),
+        )
+    )
+
+
+def _measure_heldout(run: _Run, state: TrainingState) -> None:
+    step = state.step
+    due = step > 0 and (step % run.evaluate_every == 0 or step == run.steps)
+    if run.evaluate is not None and due and step not in state.heldout_losses:
+        state.heldout_losses[step] = run.evaluate(step)
+
+
+def _save(run: _Run, state: TrainingState) -> None:
+    checkpoint = save_checkpoint(
+        run.run_dir,
+        state.step,
+        lambda folder: save_state(state, folder),
+        data_hash=run.data_hash,
+        config_hash=run.config_hash,
+    )
+    best = best_step(state.heldout_losses, checkpoint_steps(run.run_dir))
+    keep_checkpoints(run.run_dir, run.config.keep, best)
+    run.report(CheckpointSaved(step=state.step, path=str(checkpoint.path)))
+
+
+def _result(state: TrainingState, last_steps: int) -> TrainResult:
+    last_epoch = state.losses[-last_steps:]
+    return TrainResult(
+        steps=state.step,
+        train_loss=math.fsum(last_epoch) / len(last_epoch),
+        seconds=state.seconds,
+        tokens=state.tokens,
+        trained_tokens=state.trained_tokens,
+        heldout_losses=dict(sorted(state.heldout_losses.items())),
+    )

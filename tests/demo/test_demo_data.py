@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from postil.config import RunConfig
 from postil.data.conversations import normalize_question
+from postil.data.records import read_records
+from postil.data.splits import split_conversations
+from postil.data.validation import validate_dataset
 from postil.language import CATALOGS
 
 DEMO = CATALOGS.parent / "demo"
@@ -76,3 +80,15 @@ def test_the_demo_asks_three_trained_and_two_reworded_questions(
     assert all(item["question"] in known for item in asked if item["trained"])
     assert all(normalize_question(item["question"]) not in normalized for item in asked if not item["trained"])
     assert [is_chinese(item["question"]) for item in asked] == [True, True, False, True, False]
+
+
+def test_with_the_default_split_the_trained_questions_are_trained(asked: list[dict[str, Any]]) -> None:
+    config = RunConfig()
+    report = validate_dataset(read_records(DEMO / "shop.csv"))
+    assert (report.kept, report.fixed, report.errors) == (96, 0, ())
+    split = split_conversations(report.conversations, config.data.heldout_share, config.training.seed)
+    trained = {conversation.question for conversation in split.train}
+    assert all(item["question"] in trained for item in asked if item["trained"])
+    # what is held out are other wordings of facts that were trained, never a fact that the adapter cannot know
+    answers = {conversation.answer for conversation in split.train}
+    assert all(conversation.answer in answers for conversation in split.heldout)

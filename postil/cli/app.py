@@ -1,0 +1,95 @@
+"""`postil`: the verbs, and the one place where errors become words and exit codes."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+import postil
+from postil.cli.chat import chat
+from postil.cli.check import check
+from postil.cli.compare import compare
+from postil.cli.demo import demo
+from postil.cli.doctor import doctor
+from postil.cli.exits import INTERRUPTED, Failure, describe_failure
+from postil.cli.help import TaughtCommand, TaughtGroup
+from postil.cli.merge import merge
+from postil.cli.models import models
+from postil.cli.options import LanguageOption
+from postil.cli.prepare import prepare
+from postil.cli.screen import open_screen, show_problems
+from postil.cli.train import train
+
+app = typer.Typer(
+    cls=TaughtGroup,
+    help="cli.help",
+    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+for _verb in (demo, check, train, chat, compare, merge, prepare, models, doctor):
+    app.command(_verb.__name__, cls=TaughtCommand, help=f"cli.{_verb.__name__}.help")(_verb)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"postil {postil.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="cli.version", callback=_show_version, is_eager=True)
+    ] = False,
+    language: LanguageOption = None,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns the exit code and never lets a traceback out.
+
+    Args:
+        arguments: without the program's name; None takes the process's.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a console that lacks a character shows "?" instead of failing
+            stream.reconfigure(errors="replace")
+    try:
+        code = get_command(app).main(args=given, prog_name="postil", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        return _tell(error, as_json="--json" in given)
+    if code == INTERRUPTED:  # the parser turns Ctrl-C into its own exit
+        return _tell(KeyboardInterrupt(), as_json="--json" in given)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: BaseException, as_json: bool) -> int:
+    """Says what went wrong; with POSTIL_DEBUG=1 also where in the code."""
+    failure = describe_failure(error)
+    if os.environ.get("POSTIL_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):
+        _show(failure, as_json)
+    return failure.exit_code
+
+
+def _show(failure: Failure, as_json: bool) -> None:
+    screen = open_screen(as_json, to_stderr=True)
+    show_problems(screen, failure.problems)
+    screen.line(failure.message, "bold red" if failure.exit_code < INTERRUPTED else "bold")
+    if failure.hint:
+        screen.line(failure.hint)
+    screen.result(failure.as_dict())

@@ -1,0 +1,76 @@
+"""What the data room asks of a tokenizer, and two things that it finds out by asking."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Protocol
+
+
+class TextTokenizer(Protocol):
+    """What the data room asks of a tokenizer; `models/tokenizer.py` wraps a real one."""
+
+    def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and the characters (start, end) of each; special tokens in the text are recognised, none are added."""
+        ...
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """The text of ids."""
+        ...
+
+    @property
+    def eos_id(self) -> int | None:
+        """The token that ends a text."""
+        ...
+
+    @property
+    def pad_id(self) -> int | None:
+        """The token that fills rows up; never trained as such."""
+        ...
+
+    @property
+    def special_tokens(self) -> Mapping[str, str]:
+        """`bos_token`, `eos_token` and so on: what templates may name."""
+        ...
+
+    @property
+    def chat_template(self) -> str | None:
+        """The source of its chat template, if it has one."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256: equal fingerprints give equal ids for every text."""
+        ...
+
+
+class ControlTokens:
+    """Which ids are control tokens, found by decoding: without special tokens nothing is left of one."""
+
+    def __init__(self, tokenizer: TextTokenizer):
+        self._tokenizer = tokenizer
+        self._texts: dict[int, str] = {}
+
+    def text_of(self, token_id: int) -> str:
+        """The text of a control token, "" for an ordinary one."""
+        known = self._texts.get(token_id)
+        if known is None:
+            is_control = not self._tokenizer.decode([token_id], skip_special_tokens=True)
+            known = self._tokenizer.decode([token_id], skip_special_tokens=False).strip() if is_control else ""
+            self._texts[token_id] = known
+        return known
+
+    def find_in(self, text: str) -> list[tuple[str, int]]:
+        """Control tokens that are written in a text, and where each begins; unknown characters are none."""
+        ids, offsets = self._tokenizer.encode(text)
+        return [
+            (control, start)
+            for i, (start, end) in zip(ids, offsets, strict=True)
+            if (control := self.text_of(i)) and control == text[start:end].strip()
+        ]
+
+
+def encode_with_ranges(tokenizer: TextTokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Ids, and for each the characters since the token before it: some tokenizers leave blanks out of their offsets."""
+    ids, offsets = tokenizer.encode(text)
+    ends = list(accumulate((end for _, end in offsets), max))
+    ranges = [(min(start, before), end) for (start, _), before, end in zip(offsets, [0, *ends], ends, strict=False)]
+    return ids, ranges
