@@ -34,7 +34,8 @@ def check(
         return exit_code
     counts = {name: getattr(report, name) for name in ("records_in", "kept", "fixed", "dropped")}
     screen.say("cli.run.read", file=report.file, format=report.format, **counts)
-    screen.say("cli.check.shape", shape=report.shape, encoding=report.encoding, sheets=", ".join(report.sheets) or "-")
+    key = "cli.check.shape_of_sheets" if report.sheets else "cli.check.shape"
+    screen.say(key, shape=report.shape, encoding=report.encoding, sheets=", ".join(report.sheets))
     show_problems(screen, report.problems)
     for conversation in report.conversations[:NUM_SHOWN]:
         screen.say("cli.check.example", "dim", place=conversation.place)

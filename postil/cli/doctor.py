@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-import psutil
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +20,7 @@ from postil.cli.screen import byte_size, open_screen
 from postil.errors import UnavailableError
 from postil.language import say
 
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "tokenizers", "pydantic", "typer")
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "pydantic", "typer")
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 LOW_MEMORY_BYTES, LOW_DISK_BYTES = 2e9, 5e9
 STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}
@@ -89,7 +88,7 @@ def _processor() -> Finding:
 
 
 def _threads() -> Finding:
-    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    cores = os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(wanted) if wanted.isdigit() else cores
     if threads < cores:

@@ -1,7 +1,7 @@
 """`postil prepare`: check and tokenize once, train often."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Writes the prepared folder."""
-    flags = {"data.file": str(file), "model.base": model, "model.hub": hub}
+    flags: dict[str, Any] = {"data.file": str(file), "model.base": model, "model.hub": hub}
     flags |= {"data.drop_bad": drop_bad or None, "model.offline": offline or None}
     chosen = load_config(config) if config else RunConfig()
     chosen = chosen.replace({name: value for name, value in flags.items() if value is not None})
@@ -33,7 +33,7 @@ def prepare(
     from postil.recipes.prepare import prepare as prepare_data
 
     with RunView(screen) as view:
-        result = prepare_data(chosen, output, view.report, force)
+        result = prepare_data(chosen, output, view.report, force=force)
     screen.say("cli.prepare.done", path=output, train=result.train, heldout=result.heldout, tokens=result.tokens)
     screen.say("cli.result.next", "bold")
     screen.command("postil", "train", output, "--model", chosen.model.base)

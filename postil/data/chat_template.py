@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from itertools import takewhile
 from typing import Any, Literal
 
 from postil.data.answer_spans import (
@@ -32,7 +31,7 @@ from postil.data.answer_spans import (
 from postil.data.closing_marks import ClosingMark, find_closing_marks
 from postil.data.conversations import Conversation, Message
 from postil.data.template_renderer import TemplateRefusal, check_template, has_generation_marks, render
-from postil.data.text_tokenizer import ControlTokens, TextTokenizer, encode_with_ranges
+from postil.data.text_tokenizer import ControlTokens, TextTokenizer, common_end, encode_with_ranges
 from postil.errors import DataError
 from postil.problems import Place, Problem
 
@@ -162,8 +161,8 @@ class ChatFormat:
     def fitted_to(self, conversations: Sequence[Conversation]) -> "ChatFormat":
         """This format with a prompt that all of these conversations begin with.
 
-        Where answers have thinking blocks and the template writes its own, it becomes a format with `thinking`. Where an
-        answer begins with a line break that makes one token with the prompt's last one, the prompt ends before it.
+        Where answers have thinking blocks and the template writes its own, it becomes a format with `thinking`. Where
+        an answer begins with a line break that makes one token with the prompt's last one, the prompt ends before it.
         Decide once, on all rows, before any is encoded.
         """
         answers = [m.content for c in conversations for m in c.messages if m.role == "assistant"]
@@ -355,7 +354,7 @@ class ChatFormat:
             plain = text_before_answer(self._render, asked, marked=False, thinking=False)
             texts = [plain + _OPENINGS[0], opening + _OPENINGS[0]]
         rows = [encode_with_ranges(self.tokenizer, text) for text in texts]
-        return opening[_common_end(rows[0][1], [ids for ids, _ in rows]) :]
+        return opening[common_end(rows[0][1], [ids for ids, _ in rows]) :]
 
     def _find_joint(self, messages: Sequence[Message]) -> str:
         """The end of the text before the last answer that shares a token with this very answer."""
@@ -367,7 +366,7 @@ class ChatFormat:
         if not text.startswith(opening):
             return ""
         ids, ranges = encode_with_ranges(self.tokenizer, text)
-        return opening[_common_end(ranges, [ids, self._prompt(opening)]) :]
+        return opening[common_end(ranges, [ids, self._prompt(opening)]) :]
 
     # --- what the user is told ---
 
@@ -391,12 +390,6 @@ class ChatFormat:
             else:
                 return RowRefused("template_refuses_system", column="system")
         return RowRefused("template_refuses", reason=str(refusal))
-
-
-def _common_end(ranges: Sequence[tuple[int, int]], rows: Sequence[Sequence[int]]) -> int:
-    """How far in the text the tokens reach that all rows begin with; `ranges` are the first row's."""
-    num_common = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*rows, strict=False)))
-    return ranges[num_common - 1][1] if num_common else 0
 
 
 def _around(text: str, at: int) -> str:

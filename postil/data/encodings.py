@@ -58,12 +58,12 @@ def _first_undecodable_line(path: Path, codec: str) -> int | None:
 
 
 def _utf16_by_nuls(head: bytes) -> str | None:
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if min(even, odd) > 0 or (len(head) % 2 and len(head) < CHUNK_BYTES):
-        return None
-    codec = "utf-16-le" if odd else "utf-16-be"
-    text = head[: len(head) // 2 * 2].decode(codec, errors="replace")
-    return None if "\ufffd" in text[:-1] or not any(c in text for c in "\n,\t;{[") else codec
+    """UTF-16 without a mark: of its two byte orders the one with line ends and separators, if that can be read."""
+    texts = {c: codecs.getincrementaldecoder(c)("replace").decode(head) for c in ("utf-16-le", "utf-16-be")}
+    codec = max(texts, key=lambda c: sum(texts[c].count(mark) for mark in "\n\t ,;:{"))
+    text = texts[codec]
+    readable = sum(c.isprintable() or c in "\t\r\n" for c in text)
+    return codec if text and "\ufffd" not in text and readable >= len(text) * 0.99 else None
 
 
 def _has_many_controls(data: bytes) -> bool:

@@ -1,7 +1,7 @@
 """What the data room asks of a tokenizer, and two things that it finds out by asking."""
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Protocol
 
 
@@ -74,3 +74,9 @@ def encode_with_ranges(tokenizer: TextTokenizer, text: str) -> tuple[list[int], 
     ends = list(accumulate((end for _, end in offsets), max))
     ranges = [(min(start, before), end) for (start, _), before, end in zip(offsets, [0, *ends], ends, strict=False)]
     return ids, ranges
+
+
+def common_end(ranges: Sequence[tuple[int, int]], rows: Sequence[Sequence[int]]) -> int:
+    """How far in the text the tokens reach that all rows begin with; `ranges` are the first row's."""
+    num_common = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*rows, strict=False)))
+    return ranges[num_common - 1][1] if num_common else 0

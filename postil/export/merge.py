@@ -143,6 +143,9 @@ def _save(merged: Any, tuned: Tuned, folder: Path) -> None:
     generation = merged.generation_config
     generation.eos_token_id = sorted(tuned.chat_format.stop_ids) or generation.eos_token_id
     generation.pad_token_id = tuned.base.tokenizer.pad_id
+    tokenizer = tuned.base.tokenizer
+    if tokenizer.chat_template != tuned.chat_format.template:  # a base without one: the form that training gave it
+        tokenizer.inner.chat_template = tuned.chat_format.template
     with quiet_transformers():
         merged.save_pretrained(str(folder), max_shard_size="5GB")
-        tuned.base.tokenizer.save(folder)
+        tokenizer.save(folder)

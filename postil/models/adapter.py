@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -58,7 +58,7 @@ def add_adapter(base_model: PreTrainedModel, config: AdapterConfig, seed: int) -
     if biases:
         _original_biases[model] = biases
     model.eval()
-    return model  # type: ignore[return-value]
+    return model
 
 
 def _lora_config(config: AdapterConfig, linear_names: list[str]) -> LoraConfig:
@@ -86,7 +86,7 @@ def _target_layers(base_model: PreTrainedModel, targets: tuple[str, ...] | str) 
     """The layers that get an adapter, by full name."""
     layers = {name: m for name, m in base_model.named_modules() if isinstance(m, _TARGETABLE)}
     if isinstance(targets, str):
-        head = base_model.get_output_embeddings()
+        head = base_model.get_output_embeddings()  # type: ignore[no-untyped-call]
         return {n: m for n, m in layers.items() if m is not head and not isinstance(m, nn.Embedding)}
     chosen = {t: {n: m for n, m in layers.items() if n == t or n.endswith(f".{t}")} for t in targets}
     unknown = [t for t, found in chosen.items() if not found]
@@ -132,7 +132,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """Every tensor that, with the base, makes up the adapter: the trained ones and the fixed start of PiSSA and OLoRA."""
+    """Every tensor that, with the base, makes up the adapter: what is trained, and the fixed start of PiSSA and OLoRA."""
     return {n: p.detach() for n, p in sorted(model.named_parameters()) if p.requires_grad or f".{START}." in n}
 
 
@@ -163,7 +163,7 @@ def save_adapter_weights(model: PeftModel, directory: Path, base: str, revision:
     Raises:
         CannotWriteError: the folder cannot be written.
     """
-    config = deepcopy(model.peft_config[ADAPTER])
+    config = cast(LoraConfig, deepcopy(model.peft_config[ADAPTER]))
     with _quiet():
         # No embedding layers: PEFT would ask the hub whether they changed, and an adapter never changes them.
         tensors = get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
@@ -261,7 +261,7 @@ def adapter_dropout(model: nn.Module) -> Iterator[None]:
     model.eval()
     for layer in model.modules():
         if isinstance(layer, BaseTunerLayer) and ADAPTER in getattr(layer, "lora_dropout", {}):
-            layer.lora_dropout[ADAPTER].train()  # type: ignore[operator, index, union-attr]
+            layer.lora_dropout[ADAPTER].train()  # type: ignore[index, union-attr]
     try:
         yield
     finally:

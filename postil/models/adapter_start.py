@@ -11,6 +11,7 @@ two are one plain LoRA of twice the rank: [B, -B0] [A; A0].
 
 from collections.abc import Iterator
 from copy import deepcopy
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -29,7 +30,7 @@ def set_start(model: PeftModel, method: str) -> None:
     Args:
         method: "pissa" (largest singular directions; Meng et al., 2024) or "olora" (QR; Buyukakyuz, 2024).
     """
-    config = deepcopy(model.peft_config[TRAINED])
+    config = cast(LoraConfig, deepcopy(model.peft_config[TRAINED]))
     config.lora_dropout = 0.0
     model.add_adapter(START, config)
     for layer in _lora_layers(model):

@@ -121,7 +121,7 @@ def find_base(config: ModelConfig) -> tuple[Path, str | None]:
         MissingInputError: neither a folder nor shaped like a hub id, or the hub does not know it.
         UnavailableError, TryAgainError: see `fetch_model`.
     """
-    if config.base == "starter":
+    if config.base.casefold() == "starter":
         return STARTER, None
     folder = Path(config.base).expanduser()
     if folder.is_dir():

@@ -15,9 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from postil.errors import UnavailableError
-from postil.models.packed import PACKED, PackTensors, causal_model, packed_hidden_states, without_dropout
+from postil.models.packed import (
+    PACKED,
+    PackTensors,
+    causal_model,
+    decoder_of,
+    packed_hidden_states,
+    without_dropout,
+)
 
 CHUNK_LOGITS = 8_000_000  # 32 MB in fp32
 
@@ -62,20 +70,20 @@ def output_head(model: nn.Module) -> OutputHead:
         UnavailableError: the model computes its logits in a way that is not known here.
     """
     inner = causal_model(model)
-    module = inner.get_output_embeddings()
+    module: nn.Module = inner.get_output_embeddings()  # type: ignore[no-untyped-call]
     known = _checked.get(inner)
     trained = any(p.requires_grad for p in module.parameters())
     if known is None or known.module is not module or known.trained != trained:
         config = inner.config.get_text_config()
         softcap = getattr(config, "final_logit_softcapping", None)
-        known = OutputHead(module, trained, _logit_scale(inner, config), softcap)
+        known = OutputHead(module, trained, _logit_scale(config), softcap)
         if not _agrees(inner, known):
             raise UnavailableError("training.unknown_head", family=config.model_type)
         _checked[inner] = known
     return known
 
 
-def _logit_scale(inner: nn.Module, config: Any) -> float:
+def _logit_scale(config: Any) -> float:
     divisor = getattr(config, "logits_scaling", None)
     multipliers = (getattr(config, "logit_scale", None), getattr(config, "lm_head_multiplier", None))
     scale = 1.0 / divisor if divisor else 1.0
@@ -85,12 +93,12 @@ def _logit_scale(inner: nn.Module, config: Any) -> float:
 
 
 @torch.no_grad()
-def _agrees(inner: nn.Module, head: OutputHead) -> bool:
+def _agrees(inner: PreTrainedModel, head: OutputHead) -> bool:
     """True when five tokens' logits are the model's own."""
     device = next(inner.parameters()).device
-    vocabulary = inner.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
+    vocabulary = inner.config.get_text_config().vocab_size
     ids = torch.arange(5, device=device)[None] * 7 % vocabulary
-    decoder = inner.get_decoder()  # type: ignore[operator]
+    decoder = decoder_of(inner)
     rows = {"packed_rows": (5,)} if decoder.config._attn_implementation == PACKED else {}
     with without_dropout(inner):
         expected = inner(input_ids=ids, use_cache=False, **rows).logits[0].float()
@@ -131,7 +139,7 @@ def _trained_head_loss(head: OutputHead, hidden: Tensor, targets: Tensor) -> Ten
     def chunk_loss(rows: Tensor, wanted: Tensor) -> Tensor:
         return F.cross_entropy(head.logits(rows), wanted, reduction="sum")
 
-    chunks = zip(hidden.split(head.chunk_rows), targets.split(head.chunk_rows), strict=True)
+    chunks = zip(torch.split(hidden, head.chunk_rows), torch.split(targets, head.chunk_rows), strict=True)
     losses = [checkpoint(chunk_loss, rows, wanted, use_reentrant=False) for rows, wanted in chunks]
     return torch.stack(losses).sum()
 
@@ -153,7 +161,7 @@ class _SummedLoss(torch.autograd.Function):
         wants_gradient = ctx.needs_input_grad[0]
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         gradients = []
-        for rows, wanted in zip(hidden.split(chunk_rows), targets.split(chunk_rows), strict=True):
+        for rows, wanted in zip(torch.split(hidden, chunk_rows), torch.split(targets, chunk_rows), strict=True):
             logits = F.linear(rows, weight, bias).float()
             squeezed = _shape_logits(logits, scale, softcap)
             normalizer = logits.logsumexp(-1)
@@ -195,7 +203,7 @@ def row_losses(model: nn.Module, pack: PackTensors) -> list[float]:
     """
     head = output_head(model)
     hidden = packed_hidden_states(model, pack).index_select(0, pack.predicting)
-    chunks = zip(hidden.split(head.chunk_rows), pack.targets.split(head.chunk_rows), strict=True)
+    chunks = zip(torch.split(hidden, head.chunk_rows), torch.split(pack.targets, head.chunk_rows), strict=True)
     losses = [F.cross_entropy(head.logits(rows), wanted, reduction="none") for rows, wanted in chunks]
     per_token = torch.cat(losses) if losses else torch.zeros(0)
-    return [float(row.sum()) for row in per_token.split(pack.trained_per_row)]
+    return [float(row.sum()) for row in torch.split(per_token, list(pack.trained_per_row))]

@@ -12,18 +12,18 @@ this way is not guessed from its name: `supports_packing` tries it with a few to
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedModel
 
 from postil.data.examples import IGNORED
 from postil.data.packing import Pack
-
 
 PACKED = "postil_packed"
 # Layers that attend in another way (linear attention, recurrence, chunks) are computed a row at a time.
@@ -68,9 +68,8 @@ class PackTensors:
 
     def to(self, device: torch.device) -> "PackTensors":
         """The same on another device."""
-        moved = (x.to(device, non_blocking=True) for x in (self.input_ids, self.position_ids))
-        gathered = (x.to(device, non_blocking=True) for x in (self.predicting, self.targets))
-        return PackTensors(*moved, self.row_lengths, *gathered, self.trained_per_row)
+        names = ("input_ids", "position_ids", "predicting", "targets")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
 def pack_tensors(pack: Pack) -> PackTensors:
@@ -92,15 +91,25 @@ def pack_tensors(pack: Pack) -> PackTensors:
         ids.extend(example.input_ids)
         positions.extend(range(len(example.input_ids)))
         trained.append(len(targets) - before)
-    lengths = tuple(len(example.input_ids) for example in pack.examples)
-    rows = (torch.tensor(ids), torch.tensor(positions))
-    return PackTensors(*rows, lengths, *(torch.tensor(x, dtype=torch.int64) for x in (predicting, targets)), tuple(trained))
+    return PackTensors(
+        input_ids=torch.tensor(ids),
+        position_ids=torch.tensor(positions),
+        row_lengths=tuple(len(example.input_ids) for example in pack.examples),
+        predicting=torch.tensor(predicting, dtype=torch.int64),
+        targets=torch.tensor(targets, dtype=torch.int64),
+        trained_per_row=tuple(trained),
+    )
 
 
 def causal_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside, whether or not PEFT is wrapped around it."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    return inner  # type: ignore[no-any-return]
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    return cast(PreTrainedModel, inner)
+
+
+def decoder_of(inner: PreTrainedModel) -> PreTrainedModel:
+    """Everything below the output head."""
+    return cast(PreTrainedModel, inner.get_decoder())  # type: ignore[no-untyped-call]
 
 
 def packed_hidden_states(model: nn.Module, pack: PackTensors) -> Tensor:
@@ -116,7 +125,7 @@ def packed_hidden_states(model: nn.Module, pack: PackTensors) -> Tensor:
     Returns:
         (T, hidden), in the order of `pack.input_ids`.
     """
-    decoder = causal_model(model).get_decoder()
+    decoder = decoder_of(causal_model(model))
     config = decoder.config
     if config._attn_implementation != PACKED:
         return _row_by_row(decoder, pack, {})
@@ -133,8 +142,8 @@ def _hidden(decoder: nn.Module, input_ids: Tensor, position_ids: Tensor, **extra
 
 
 def _row_by_row(decoder: nn.Module, pack: PackTensors, extra: dict[str, Any]) -> Tensor:
-    ids = pack.input_ids.split(pack.row_lengths)
-    positions = pack.position_ids.split(pack.row_lengths)
+    ids = torch.split(pack.input_ids, list(pack.row_lengths))
+    positions = torch.split(pack.position_ids, list(pack.row_lengths))
     rows = []
     for row, position in zip(ids, positions, strict=True):
         lengths = {name: (len(row),) for name in extra}
@@ -200,7 +209,7 @@ def packed_attention_forward(
     if packed_rows is None or attention_mask is not None or asked or not getattr(module, "is_causal", True):
         raise _CannotPackError(f"{type(module).__name__}: rows {packed_rows}, unknown {sorted(asked)}")
     # split, not slices: its backward is one concatenation instead of a sum of T-long tensors for every row
-    rows = zip(query.split(packed_rows, 2), key.split(packed_rows, 2), value.split(packed_rows, 2), strict=True)
+    rows = zip(*(torch.split(x, list(packed_rows), dim=2) for x in (query, key, value)), strict=True)
     outputs = [_attend(q, k, v, dropout, scaling, sliding_window, softcap) for q, k, v in rows]
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
@@ -244,7 +253,7 @@ def supports_packing(model: nn.Module) -> bool:
 
 
 def _declares_packable(inner: PreTrainedModel) -> bool:
-    config = inner.get_decoder().config
+    config = decoder_of(inner).config
     layers = set(getattr(config, "layer_types", None) or ())
     chunked = getattr(config, "attention_chunk_size", None) is not None
     return inner._can_set_attn_implementation() and layers <= _PACKABLE_LAYERS and not chunked
@@ -253,7 +262,7 @@ def _declares_packable(inner: PreTrainedModel) -> bool:
 def _packs_exactly(model: nn.Module) -> bool:
     """Compares two short rows packed with the same rows alone under the model's own attention."""
     inner = causal_model(model)
-    decoder = inner.get_decoder()
+    decoder = decoder_of(inner)
     pack = _probe_pack(inner)
     seen: list[int | None] = []
     with torch.no_grad(), without_dropout(inner):
@@ -293,7 +302,7 @@ def without_dropout(inner: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _recording_windows(seen: list[int | None]) -> Iterator[None]:
-    """Notes the sliding window of every attention call: a model that keeps its window in the mask only would lose it."""
+    """Notes the window of every attention call: a model that keeps its window in the mask only would lose it."""
 
     def record(*arguments: Any, **settings: Any) -> tuple[Tensor, None]:
         seen.append(settings.get("sliding_window"))

@@ -1,4 +1,4 @@
-"""The loop: steps in order, measured, logged, saved, and stopped when asked. The work itself is `training/state.py`'s."""
+"""The loop: steps in order, measured, logged, saved, and stopped when asked. A step itself is in `training/state.py`."""
 
 import math
 import time

@@ -140,7 +140,7 @@ def load_state(state: TrainingState, directory: Path) -> None:
     load_optimizer_state(state.optimizer, state.parameters, moments)
     for name in ("step", "losses", "tokens", "trained_tokens", "seconds"):
         setattr(state, name, cursor[name])
-    state.heldout_losses = {step: loss for step, loss in cursor["heldout_losses"]}
+    state.heldout_losses = dict(cursor["heldout_losses"])
     for name, text in cursor["random"].items():
         _set_random_state(name, torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8))
 

@@ -52,15 +52,15 @@ def disturb(model: PeftModel, size: float) -> None:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * size)
 
 
-def pull_towards(model: PeftModel, examples: Sequence[Example]) -> None:
-    """A few steps on the rows themselves: now the adapter must come out as better."""
+def pull(model: PeftModel, examples: Sequence[Example], direction: float) -> None:
+    """A few steps towards the rows (1.0) or away from them (-1.0)."""
     chosen = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(chosen, lr=2e-2)
-    for _ in range(12):
+    for _ in range(6):
         for example in examples:
             ids, labels = torch.tensor([example.input_ids]), torch.tensor([example.labels])
             logits = model(input_ids=ids).logits
-            torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:]).backward()
+            (direction * torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:])).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -94,16 +94,17 @@ def test_an_adapter_that_changes_nothing_is_the_same(model: PeftModel, chat_form
     assert all(a.base == a.tuned for a in report.answers)
 
 
-def test_better_when_trained_on_the_rows_and_worse_when_disturbed(model: PeftModel, chat_format: ChatFormat) -> None:
+def test_better_when_trained_towards_the_rows_and_worse_when_away(model: PeftModel, chat_format: ChatFormat) -> None:
     examples = tokenize_conversations(ROWS, chat_format).examples
-    pull_towards(model, examples)
+    pull(model, examples, 1.0)
     better = evaluate_adapter(model, chat_format, ROWS, examples, max_answers=0)
     assert better.verdict == "better"
     assert better.interval is not None and better.interval[0] > 0
     assert better.heldout_loss_base is not None and better.heldout_loss_tuned is not None
     low, high = better.interval
     assert low < better.heldout_loss_base - better.heldout_loss_tuned < high
-    disturb(model, 5.0)
+    pull(model, examples, -2.0)
+    pull(model, examples, -2.0)
     assert evaluate_adapter(model, chat_format, ROWS, examples, max_answers=0).verdict == "worse"
 
 

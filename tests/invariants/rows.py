@@ -64,4 +64,6 @@ def padded_loss(model: nn.Module, row: Example) -> Tensor:
 def settings(**changes: object) -> TrainingConfig:
     """Resolved settings of a short run."""
     values: dict[str, object] = {"epochs": 2.0, "batch_rows": 4, "learning_rate": 1e-2, "warmup_steps": 2}
-    return TrainingConfig.model_validate(values | {"max_tokens_per_pack": 80, "log_every": 1, "save_every": 2} | changes)
+    return TrainingConfig.model_validate(
+        values | {"max_tokens_per_pack": 80, "log_every": 1, "save_every": 2} | changes
+    )

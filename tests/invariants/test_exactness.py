@@ -16,7 +16,12 @@ from postil.models.packed import causal_model, pack_tensors, packed_attention, p
 from postil.testing.tiny import ARCHITECTURES
 from tests.invariants.rows import gradients, load_tiny, make_rows, padded_loss, with_adapter
 
-GEMMA2 = {"attn_logit_softcapping": 3.0, "final_logit_softcapping": 2.0, "sliding_window": 16, "query_pre_attn_scalar": 9}
+GEMMA2 = {
+    "attn_logit_softcapping": 3.0,
+    "final_logit_softcapping": 2.0,
+    "sliding_window": 16,
+    "query_pre_attn_scalar": 9,
+}
 CASES = [(name, {}) for name in ARCHITECTURES] + [("gemma2", GEMMA2), ("granite", {"logits_scaling": 3.0})]
 CASES += [("cohere", {"logit_scale": 0.25, "layer_norm_eps": 1e-5}), ("gemma3_text", {"sliding_window": 8})]
 NAMES = [name for name, _ in CASES]
@@ -41,7 +46,7 @@ def test_packed_equals_one_by_one(tmp_path: Path, name: str, settings: dict[str,
         loss.backward()
         per_row = row_losses(model, pack)
     found = gradients(model)
-    assert float(loss) / pack.num_trained_tokens == pytest.approx(float(alone) / pack.num_trained_tokens, abs=1e-5)
+    assert loss.item() / pack.num_trained_tokens == pytest.approx(alone.item() / pack.num_trained_tokens, abs=1e-5)
     assert cosine(found, expected) > 0.99999
     assert float((found - expected).norm() / expected.norm()) < 1e-4
     assert per_row == pytest.approx([float(padded_loss(model, row)) for row in rows], rel=1e-5)
@@ -160,4 +165,6 @@ def test_other_architectures_are_computed_a_row_at_a_time(tmp_path: Path, name: 
     pack = pack_tensors(Pack(tuple(rows)))
     with packed_attention(model) as packed, torch.no_grad():
         assert not packed
-        assert float(summed_loss(model, pack)) == pytest.approx(sum(float(padded_loss(model, r)) for r in rows), rel=1e-5)
+        assert float(summed_loss(model, pack)) == pytest.approx(
+            sum(float(padded_loss(model, r)) for r in rows), rel=1e-5
+        )

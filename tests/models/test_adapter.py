@@ -32,8 +32,9 @@ def test_all_linear_leaves_the_head_out_and_the_seed_decides(base: PreTrainedMod
     assert layers == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     assert list(parameters) == sorted(parameters)
     torch.manual_seed(123)
-    others = [load_tiny(tmp_path / "base", "qwen3", **SMALL) for _ in range(2)]
-    same, different = (trainable_parameters(add_adapter(b, AdapterConfig(rank=4), s)) for b, s in zip(others, (7, 8), strict=True))
+    bases = [load_tiny(tmp_path / "base", "qwen3", **SMALL) for _ in range(2)]
+    adapters = [add_adapter(b, AdapterConfig(rank=4), seed) for b, seed in zip(bases, (7, 8), strict=True)]
+    same, different = map(trainable_parameters, adapters)
     assert all(torch.equal(parameters[name], same[name]) for name in parameters)
     assert not all(torch.equal(parameters[name], different[name]) for name in parameters)
 
@@ -125,7 +126,9 @@ def test_what_is_no_adapter_is_refused(base: PreTrainedModel, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("other", [{"hidden_size": 96}, {"num_hidden_layers": 2}])
-def test_an_adapter_for_another_base_is_refused(base: PreTrainedModel, tmp_path: Path, other: dict[str, object]) -> None:
+def test_an_adapter_for_another_base_is_refused(
+    base: PreTrainedModel, tmp_path: Path, other: dict[str, object]
+) -> None:
     save_adapter_weights(add_adapter(base, AdapterConfig(rank=4), 0), tmp_path / "adapter", "base")
     with pytest.raises(DataError) as refused:
         load_adapter(load_tiny(tmp_path / "other", "qwen3", **(SMALL | other)), tmp_path / "adapter")

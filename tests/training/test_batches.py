@@ -54,6 +54,8 @@ def test_packs_hold_whole_rows_and_count_what_is_trained() -> None:
             assert pack.position_ids.tolist() == [i for n in pack.row_lengths for i in range(n)]
 
 
-@pytest.mark.parametrize(("rows", "batch", "epochs", "steps"), [(10, 4, 1, 3), (10, 4, 2.5, 8), (8, 4, 3, 6), (1, 4, 0.1, 1)])
+@pytest.mark.parametrize(
+    ("rows", "batch", "epochs", "steps"), [(10, 4, 1, 3), (10, 4, 2.5, 8), (8, 4, 3, 6), (1, 4, 0.1, 1)]
+)
 def test_number_of_steps(rows: int, batch: int, epochs: float, steps: int) -> None:
     assert num_steps(rows, batch, epochs) == steps

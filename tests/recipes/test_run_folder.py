@@ -1,0 +1,73 @@
+"""The folder of a run: made, refused, replaced, taken up again."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from postil.config import RunConfig
+from postil.errors import CannotWriteError, MissingInputError, UsageError
+from postil.events import PhaseStarted, decode_event, ignore
+from postil.recipes.run_folder import open_run, recorded
+
+
+def config_for(path: Path, **changes: object) -> RunConfig:
+    return RunConfig().replace({"data.file": "q.csv", "output.dir": str(path), **changes})
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine", "utf-8")
+    with pytest.raises(CannotWriteError, match="--force"):
+        open_run(config_for(tmp_path), resume=False)
+    with pytest.raises(CannotWriteError, match="not the folder of a run"):
+        open_run(config_for(tmp_path, **{"output.force": True}), resume=False)
+    assert (tmp_path / "note.txt").read_text("utf-8") == "mine"
+
+
+def test_force_replaces_an_earlier_run(tmp_path: Path) -> None:
+    folder, _ = open_run(config_for(tmp_path / "run"), resume=False)
+    (folder.path / "old").touch()
+    open_run(config_for(tmp_path / "run", **{"output.force": True}), resume=False)
+    assert not (folder.path / "old").exists()
+
+
+def test_resume_takes_the_stored_settings_and_refuses_others(tmp_path: Path) -> None:
+    open_run(config_for(tmp_path / "run", **{"training.epochs": 3.0}), resume=False)
+    _, config = open_run(config_for(tmp_path / "run"), resume=True)
+    assert config.training.epochs == 3.0
+    with pytest.raises(UsageError, match=r"training\.epochs"):
+        open_run(config_for(tmp_path / "run", **{"training.epochs": 4.0}), resume=True)
+
+
+def test_resume_of_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="holds no run"):
+        open_run(config_for(tmp_path), resume=True)
+    with pytest.raises(UsageError, match="-o"):
+        open_run(RunConfig(), resume=True)
+
+
+def test_a_path_that_cannot_be_made_is_a_plain_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWriteError) as caught:
+        open_run(config_for(tmp_path / "file" / "run"), resume=False)
+    assert caught.value.exit_code == 73
+
+
+def test_events_are_logged_and_passed_on(tmp_path: Path) -> None:
+    folder, _ = open_run(config_for(tmp_path / "run"), resume=False)
+    seen: list[object] = []
+    with recorded(folder, seen.append) as report:
+        report(PhaseStarted(phase="read"))
+    with recorded(folder, ignore) as report:
+        report(PhaseStarted(phase="load"))
+    lines = folder.events.read_bytes().splitlines()
+    assert [decode_event(line).phase for line in lines] == ["read", "load"]  # type: ignore[union-attr]
+    assert len(seen) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_a_plain_error(tmp_path: Path) -> None:
+    folder, _ = open_run(config_for(tmp_path / "run"), resume=False)
+    folder.events.symlink_to("/dev/full")
+    with pytest.raises(CannotWriteError, match="No space left"), recorded(folder, ignore) as report:
+        report(PhaseStarted(phase="read"))

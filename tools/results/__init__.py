@@ -1,0 +1,1 @@
+"""Scripts that make the pages under docs/results/ from real runs."""
