@@ -11,7 +11,7 @@ Everything heavy is imported on first use, so `import postil` is quick.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from postil.config import RunConfig
 from postil.errors import PostilError
@@ -58,7 +58,7 @@ def train(
     return train_lora((config or RunConfig()).replace(changes), report, should_stop, resume=resume)
 
 
-def load(adapter_dir: str | Path, *, device: str = "auto") -> "TunedModel":
+def load(adapter_dir: str | Path, *, device: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> "TunedModel":
     """Loads an adapter and its base, once, to ask both.
 
     Raises:

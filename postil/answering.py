@@ -1,4 +1,4 @@
-"""Asking an adapter, and its base beside it, from Python: `postil.load(folder).answer("...")`, `postil.compare(...)`."""
+"""Asking an adapter, and its base beside it: `postil.load(folder).answer("...")`, `postil.compare(folder, questions)`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -56,9 +56,7 @@ class TunedModel:
         prompts = (self.messages(base, system), self.messages(tuned, system))
         return stream_both(self.tuned.model, self.tuned.chat_format, *prompts, sampling)
 
-    def compare(
-        self, questions: Sequence[str], system: str | None = None, sampling: Sampling = GREEDY
-    ) -> "Comparison":
+    def compare(self, questions: Sequence[str], system: str | None = None, sampling: Sampling = GREEDY) -> "Comparison":
         """Every question answered by both sides.
 
         Raises:

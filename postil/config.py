@@ -1,7 +1,7 @@
 """Every setting of a run: frozen, checked and explained where it is declared.
 
 `RunConfig` is the one specification behind YAML files, `--set key=value`, Python and, later, the web. A setting that is
-None is filled in by `recipes/defaults.py` from the data and the model, and the resolved values are written beside the run.
+None is filled in by `recipes/defaults.py` from the data and the model; the resolved values are written beside the run.
 The sentence under each field is its help text in English; the Chinese one has the key `config.<path>` in the catalogs.
 """
 
@@ -23,7 +23,7 @@ class _Part(BaseModel):
 class DataConfig(_Part):
     """What is read and how it becomes conversations."""
 
-    file: str | None = Field(None, description="The file with questions and answers, or a folder made by `postil prepare`.")
+    file: str | None = Field(None, description="A file of questions and answers, or a folder made by `postil prepare`.")
     system: str | None = Field(None, description="A system message for conversations that have none.")
     max_length_tokens: int | None = Field(
         None, ge=16, description="Longest conversation in tokens; longer ones are listed and left out, never cut."
@@ -74,7 +74,7 @@ class TrainingConfig(_Part):
     max_steps: int | None = Field(None, ge=1, description="Number of steps, in place of epochs.")
     batch_rows: int | None = Field(None, ge=1, description="Rows whose gradients make one step.")
     accumulation: int = Field(
-        1, ge=1, description="A step takes batch_rows times this many rows; kept so that recipes of other tools carry over."
+        1, ge=1, description="A step takes batch_rows times this many rows, as in recipes of other tools."
     )
     learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate.")
     schedule: Literal["linear", "cosine", "constant"] = Field(
@@ -85,9 +85,9 @@ class TrainingConfig(_Part):
     betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moment decays.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are shortened to it.")
     max_tokens_per_pack: int | None = Field(
-        None, ge=16, description="Most tokens computed at once; a step with more is split, its gradients summed exactly."
+        None, ge=16, description="Most tokens computed at once; a longer step is split, gradients summed exactly."
     )
-    seed: int = Field(0, ge=0, description="Decides order, initial adapter and split; the same seed gives the same adapter.")
+    seed: int = Field(0, ge=0, description="Decides order, split and first weights; the same seed, the same adapter.")
     log_every: int = Field(10, ge=1, description="Steps between lines of the log.")
     save_every: int = Field(100, ge=1, description="Steps between checkpoints.")
     keep: int = Field(3, ge=1, description="Checkpoints kept; older ones are deleted.")

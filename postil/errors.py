@@ -9,7 +9,7 @@
     ├── TryAgainError           75  it may work a moment later: a broken download, a busy folder
     └── Stopped            130/143  the user (SIGINT) or the system (SIGTERM) asked us to stop; nothing is lost
 
-An error is a key into the catalogs plus the values that its sentence names: `MissingInputError("data.no_file", path=p)`.
+An error is a key into the catalogs plus the values that its sentence names: `MissingInputError("data.no_file")`.
 `message` says where and what was found; `hint` (the sentence under `<key>.hint`) says what to do.
 """
 
@@ -48,13 +48,6 @@ class PostilError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.key, self.values))
-
-
-def _rebuild(kind: type[PostilError], key: str, values: dict[str, Any]) -> PostilError:
-    return kind(key, **values)
 
 
 class UsageError(PostilError):

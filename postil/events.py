@@ -156,7 +156,8 @@ def encode_event(event: AnyEvent) -> bytes:
 
 def decode_event(line: bytes | str) -> AnyEvent:
     """Reads one line of `events.jsonl`."""
-    return msgspec.json.decode(line, type=AnyEvent)
+    event: AnyEvent = msgspec.json.decode(line, type=AnyEvent)
+    return event
 
 
 def ignore(event: AnyEvent) -> None:

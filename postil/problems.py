@@ -12,7 +12,7 @@ Severity = Literal["error", "warning"]
 class Place:
     """Where a record stands in the user's file.
 
-    `row` counts from 1: the spreadsheet's row, a text file's physical line, or a JSON file's record; 0 is the whole file.
+    `row` counts from 1: the spreadsheet's row, a text file's line, or a JSON file's record; 0 is the whole file.
     """
 
     file: str

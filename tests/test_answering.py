@@ -132,8 +132,8 @@ print([line.split()[1] for line in open("/proc/self/status") if line.startswith(
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_comparing_takes_the_memory_of_one_base(tmp_path: Path) -> None:
-    """A base of 240 MB in fp32: a second copy would add far more than 15 %."""
-    shape = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 8, "num_attention_heads": 12}
+    """A base of 170 MB in fp32: a second copy would add far more than 15 %."""
+    shape = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 12}
     base = make_tiny_model(tmp_path / "base", "qwen2", head_dim=64, num_key_value_heads=4, **shape)
     adapter = make_adapter(tmp_path / "adapter", str(base))
     peaks = {}
@@ -141,5 +141,5 @@ def test_comparing_takes_the_memory_of_one_base(tmp_path: Path) -> None:
         command = [sys.executable, "-c", MEASURE, str(adapter), kind]
         run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
         peaks[kind] = int(run.stdout.split()[-1])
-    assert (base / "model.safetensors").stat().st_size > 200_000_000
+    assert (base / "model.safetensors").stat().st_size > 150_000_000
     assert peaks["both"] <= 1.15 * peaks["one"]

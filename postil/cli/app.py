@@ -92,4 +92,7 @@ def _show(failure: Failure, as_json: bool) -> None:
     screen.line(failure.message, "bold red" if failure.exit_code < INTERRUPTED else "bold")
     if failure.hint:
         screen.line(failure.hint)
+    if failure.resume:
+        screen.say("cli.train.resume_with", "bold")
+        screen.command_line(failure.resume)
     screen.result(failure.as_dict())

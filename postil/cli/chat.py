@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.live import Live
 
-from postil.cli.compare import side_by_side
+from postil.cli.compare import show_sides, side_by_side
 from postil.cli.options import AdapterDir
 from postil.cli.screen import Screen, open_screen
 from postil.data.conversations import Message
@@ -107,8 +107,7 @@ def _answer(screen: Screen, tuned: "TunedModel", histories: Histories, sampling:
     if not screen.is_terminal:
         for side, piece in pieces:
             texts[side] += piece
-        for side, text in texts.items():
-            screen.line(f"{side}> {text}")
+        show_sides(screen, texts)
         return texts
     with Live(console=screen.console, refresh_per_second=12, vertical_overflow="visible") as live:
         for side, piece in pieces:

@@ -94,12 +94,21 @@ def show_answers(
         screen.line(f"[{mark}]", "yellow")
     if expected is not None:
         screen.line(f"{say('cli.compare.expected')}: {expected}", "dim")
-    screen.show(side_by_side(screen, {"base": base, "tuned": tuned}))
+    show_sides(screen, {"base": base, "tuned": tuned})
+
+
+def show_sides(screen: Screen, answers: dict[str, str]) -> None:
+    """Finished answers: a table on a terminal, whole lines elsewhere."""
+    if screen.is_terminal:
+        screen.show(side_by_side(screen, answers))
+        return
+    for label, text in answers.items():
+        screen.line(f"{label}> {text}")
 
 
 def side_by_side(screen: Screen, answers: dict[str, str]) -> Table:
-    """Answers under their labels, as many columns as there are answers; stacked below 80 columns or off a terminal."""
-    if screen.is_terminal and screen.console.width >= NARROWEST_BESIDE:
+    """Answers under their labels, as many columns as there are answers; stacked below 80 columns."""
+    if screen.console.width >= NARROWEST_BESIDE:
         table = Table(box=None, expand=True, pad_edge=False, padding=(0, 3, 0, 0), header_style="cyan")
         for label in answers:
             table.add_column(label, ratio=1)

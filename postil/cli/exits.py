@@ -6,7 +6,7 @@
 
 import difflib
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import typer
@@ -31,6 +31,7 @@ class Failure:
         hint: what to do.
         exit_code: the number the shell exits with.
         problems: what is wrong in the user's data, one by one; often empty.
+        resume: the command that goes on from the last checkpoint, where there is one.
     """
 
     code: str
@@ -38,15 +39,21 @@ class Failure:
     hint: str
     exit_code: int
     problems: tuple[Problem, ...] = ()
+    resume: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The one object that `--json` prints."""
-        error = {"code": self.code, "message": self.message, "hint": self.hint}
-        return {"error": {**error, "problems": [p.as_dict() for p in self.problems]}, "exit_code": self.exit_code}
+        error: dict[str, Any] = {"code": self.code, "message": self.message, "hint": self.hint}
+        error["problems"] = [problem.as_dict() for problem in self.problems]
+        return {"error": error, "exit_code": self.exit_code, **({"resume": self.resume} if self.resume else {})}
 
 
 def describe_failure(error: BaseException) -> Failure:
-    """Finds the words and the exit code for anything that may be raised."""
+    """Finds the words and the exit code for anything that may be raised; a note on it is the command that resumes."""
+    return replace(_describe(error), resume=next(iter(getattr(error, "__notes__", ())), None))
+
+
+def _describe(error: BaseException) -> Failure:
     if isinstance(error, DataError):
         return Failure(error.key, error.message, error.hint, error.exit_code, error.problems)
     if isinstance(error, PostilError):

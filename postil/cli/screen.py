@@ -68,7 +68,11 @@ class Screen:
 
     def command(self, *arguments: object) -> None:
         """Prints a command to copy: quoted, indented, never wrapped."""
-        self.console.print(Text("  " + shell_line(arguments), style="cyan"), soft_wrap=True)
+        self.command_line(shell_line(arguments))
+
+    def command_line(self, line: str) -> None:
+        """Prints a command that is quoted already."""
+        self.console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
 
     def show(self, renderable: RenderableType) -> None:
         """Prints a table or the like."""

@@ -121,7 +121,7 @@ def _asks_for(screen: Screen, question: str) -> bool:
 
 
 def run_road(config: RunConfig, screen: Screen, *, resume: bool = False, samples: bool = False) -> "RunResult":
-    """Runs the recipe under signals and shows its events; whatever ends it early, the way to go on is printed."""
+    """Runs the recipe under signals and shows its events; what ends it early carries the way to go on."""
     with RunView(screen, samples, Path(config.output.dir) if config.output.dir else None) as view:
         try:
             with stop_on_signals(lambda: screen.say("cli.train.stopping", "yellow")) as flag:
@@ -134,15 +134,16 @@ def run_road(config: RunConfig, screen: Screen, *, resume: bool = False, samples
 
                 return train_lora(config, report, flag.asked, resume=resume)
         except BaseException as error:
-            _say_how_to_go_on(view, config, error)
+            if command := _command_to_go_on(view, config, error):
+                error.add_note(command)  # printed with the error, as the last line
             raise
 
 
-def _say_how_to_go_on(view: RunView, config: RunConfig, error: BaseException) -> None:
-    resumable = view.has_checkpoint and view.run_dir is not None
-    if resumable and not (isinstance(error, PostilError) and error.exit_code in (64, 66)):
-        view.screen.say("cli.train.resume_with", "bold")
-        view.screen.command("postil", "train", config.data.file, "-o", view.run_dir, "--resume")
+def _command_to_go_on(view: RunView, config: RunConfig, error: BaseException) -> str | None:
+    """The command that resumes the run; None when there is no checkpoint or the command itself was wrong."""
+    if not view.has_checkpoint or (isinstance(error, PostilError) and error.exit_code in (64, 66)):
+        return None
+    return shell_line(["postil", "train", config.data.file, "-o", view.run_dir, "--resume"])
 
 
 def show_result(screen: Screen, result: "RunResult", data: Path) -> None:

@@ -36,6 +36,11 @@ def detect_encoding(path: Path) -> str:
     raise DataError("data.binary", path=str(path))
 
 
+def is_guess(codec: str) -> bool:
+    """True for an encoding that only statistics speak for: other ones would decode the file as well."""
+    return not codec.startswith(("utf", "gb18030", "big5"))
+
+
 def _check_all(path: Path, codec: str) -> None:
     line = _first_undecodable_line(path, codec)
     if line is not None:
@@ -95,9 +100,19 @@ def _legacy_encoding(path: Path) -> str:
     codec = guess.encoding if guess else ""
     if codec in ("gbk", "gb2312", "gb18030"):
         codec = "gb18030"
+    elif _is_mostly_latin(data):
+        codec = "cp1252"
     if codec and _first_undecodable_line(path, codec) is None:
         return codec
     raise DataError("data.unknown_encoding", path=str(path))
+
+
+def _is_mostly_latin(data: bytes) -> bool:
+    """Plain letters with a few others in between: a Western language, whatever statistics say of a short text."""
+    sample = data[:50_000]
+    plain = sum(sample.count(letter) for letter in (b"a", b"e", b"i", b"n", b"o", b"r", b"s", b"t"))
+    foreign = sum(byte > 0x7F for byte in sample)
+    return plain > foreign * 2
 
 
 def _is_nearly_utf8(data: bytes) -> bool:

@@ -38,7 +38,8 @@ def sniff_json(path: Path, encoding: str) -> JsonKind | None:
     if mark not in ("{", "["):
         return "jsonl" if mark and path.suffix.lower() != ".csv" and _num_objects(path, encoding) else None
     if mark == "[":
-        return "json"
+        is_json = path.suffix.lower() in (".json", ".jsonl") or _is_json(path.read_text(encoding=encoding))
+        return "json" if is_json else None
     if _is_object(first):
         return "json" if second is None and path.suffix.lower() == ".json" else "jsonl"
     if second is None:
@@ -94,6 +95,14 @@ def _where_broken(text: str) -> tuple[int, int]:
         before = text[: found.start()]
         return before.count("\n") + 1, found.start() - before.rfind("\n")
     return 1, 1
+
+
+def _is_json(text: str) -> bool:
+    try:
+        decode_json(text)
+    except _UNREADABLE:
+        return False
+    return True
 
 
 def _is_object(text: str) -> bool:

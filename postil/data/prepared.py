@@ -64,7 +64,7 @@ def is_prepared(path: Path) -> bool:
 def write_prepared(folder: Path, prepared: Prepared) -> None:
     """Writes the three files into an existing folder, the description last: a folder without one is not prepared."""
     for name, part in (("train", prepared.train), ("heldout", prepared.heldout)):
-        pq.write_table(_to_table(part), folder / f"{name}.parquet")  # type: ignore[no-untyped-call]
+        pq.write_table(_to_table(part), folder / f"{name}.parquet")
     text = json.dumps({"format": FORMAT} | prepared.description, ensure_ascii=False, indent=1)
     beside = folder / f"{DESCRIPTION}.new"
     beside.write_text(text + "\n", "utf-8")
@@ -81,7 +81,7 @@ def read_prepared(folder: Path) -> Prepared:
         description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
         if description.get("format") != FORMAT:
             raise DataError("data.prepared_format", path=folder, found=description.get("format"), known=FORMAT)
-        train, heldout = (_from_table(pq.read_table(folder / f"{n}.parquet")) for n in ("train", "heldout"))  # type: ignore[no-untyped-call]
+        train, heldout = (_from_table(pq.read_table(folder / f"{n}.parquet")) for n in ("train", "heldout"))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise DataError("data.prepared_damaged", path=folder, reason=" ".join(str(error).split())[:200]) from error
     return Prepared(train, heldout, description)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from postil.data.encodings import detect_encoding
+from postil.data.encodings import detect_encoding, is_guess
 from postil.data.json_values import read_json, read_jsonl, sniff_json
 from postil.data.tables import Row, find_delimiter, read_csv_rows, read_sheet_rows, workbook_sheets
 from postil.errors import DataError, MissingInputError
@@ -51,6 +51,12 @@ class Records:
         return self.format in ("csv", "xlsx")
 
     def __iter__(self) -> Iterator[Record | Problem]:
+        if is_guess(self.encoding):
+            values = {"encoding": self.encoding}
+            yield Problem("encoding_guessed", "warning", Place(self.path.name), values=values)
+        yield from self._entries()
+
+    def _entries(self) -> Iterator[Record | Problem]:
         match self.format:
             case "jsonl":
                 return _json_records(self.path.name, read_jsonl(self.path, self.encoding))
@@ -74,6 +80,8 @@ def read_records(path: Path) -> Records:
         raise MissingInputError("data.no_file", path=str(path))
     if path.is_dir():
         raise DataError("data.is_folder", path=str(path))
+    if not path.is_file():
+        raise DataError("data.not_a_file", path=str(path))
     try:
         with path.open("rb") as file:
             head = file.read(8)
@@ -149,18 +157,17 @@ def _table_records(file: str, rows: Iterator[tuple[str | None, Row | Problem]]) 
 
 def _table_record(place: Place, header: tuple[str, ...], cells: Sequence[str]) -> Record | Problem:
     extra = [cell for cell in cells[len(header) :] if cell.strip()]
-    if extra:
-        # An unquoted comma inside an answer does this: what was read as the answer would be cut there.
+    # In CSV an unquoted comma inside an answer does this, and the answer would be cut there; in a sheet it is a note.
+    if extra and place.sheet is None:
         values = {"cells": len(cells), "columns": len(header)}
         return Problem("too_many_cells", "error", place, excerpt=extra[0][:80], values=values)
     padded = (*cells, *("" for _ in range(len(header) - len(cells))))
-    return Record(place, dict(zip(header, padded, strict=False)))
+    return Record(place, {name: cell for name, cell in zip(header, padded, strict=False) if name})
 
 
 def _unique_names(cells: Sequence[str]) -> tuple[str, ...]:
-    """Headers as keys: a name met before, or a blank, is told apart by its column's number."""
+    """Headers as keys: a name met before is told apart by its column's number; "" where a column has no name."""
     names: list[str] = []
-    last = max(i for i, cell in enumerate(cells) if cell.strip())
-    for number, cell in enumerate(cells[: last + 1], start=1):
-        names.append(f"{cell} ({number})" if cell in names or not cell.strip() else cell)
+    for number, cell in enumerate(cells, start=1):
+        names.append(f"{cell} ({number})" if cell in names and cell.strip() else cell if cell.strip() else "")
     return tuple(names)

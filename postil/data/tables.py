@@ -73,9 +73,10 @@ def read_csv_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row | P
                 yield Row(start, tuple(next(reader)))
             except StopIteration:
                 return
-            except csv.Error:
+            except csv.Error as error:
+                code = "cell_too_long" if "field larger" in str(error) else "broken_csv"
                 excerpt = lines.taken[0].strip()[:80] if lines.taken else ""
-                yield Problem("broken_csv", "error", Place(path.name, start), excerpt=excerpt)
+                yield Problem(code, "error", Place(path.name, start), excerpt=excerpt)
                 lines.hand_back_all_but_first()
                 reader = csv.reader(lines, delimiter=delimiter, strict=True)
 

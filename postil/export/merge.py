@@ -1,6 +1,6 @@
 """An adapter melted into its base: one ordinary model that needs neither PEFT nor us.
 
-    W' = W + scale * B @ A        computed in fp32, whatever the base is stored in
+W' = W + scale * B @ A        computed in fp32, whatever the base is stored in
 """
 
 import os

@@ -86,7 +86,7 @@ def _target_layers(base_model: PreTrainedModel, targets: tuple[str, ...] | str) 
     """The layers that get an adapter, by full name."""
     layers = {name: m for name, m in base_model.named_modules() if isinstance(m, _TARGETABLE)}
     if isinstance(targets, str):
-        head = base_model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        head = base_model.get_output_embeddings()
         return {n: m for n, m in layers.items() if m is not head and not isinstance(m, nn.Embedding)}
     chosen = {t: {n: m for n, m in layers.items() if n == t or n.endswith(f".{t}")} for t in targets}
     unknown = [t for t, found in chosen.items() if not found]
@@ -132,7 +132,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """Every tensor that, with the base, makes up the adapter: what is trained, and the fixed start of PiSSA and OLoRA."""
+    """Every tensor that makes up the adapter: what is trained, and the fixed start of PiSSA and OLoRA."""
     return {n: p.detach() for n, p in sorted(model.named_parameters()) if p.requires_grad or f".{START}." in n}
 
 

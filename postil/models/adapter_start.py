@@ -36,8 +36,8 @@ def set_start(model: PeftModel, method: str) -> None:
     for layer in _lora_layers(model):
         a, b = _start_matrices(_full_weight(layer), layer.r[TRAINED], layer.scaling[TRAINED], method)
         for name, sign in ((TRAINED, 1), (START, -1)):
-            layer.lora_A[name].weight.copy_(a)
-            layer.lora_B[name].weight.copy_(b * sign)
+            cast(Tensor, layer.lora_A[name].weight).copy_(a)
+            cast(Tensor, layer.lora_B[name].weight).copy_(b * sign)
     model.base_model.set_adapter([TRAINED, START])  # type: ignore[operator]
     for name, parameter in model.named_parameters():
         if f".{START}." in name:
@@ -49,7 +49,7 @@ def _lora_layers(model: PeftModel) -> Iterator[LoraLayer]:
 
 
 def _full_weight(layer: LoraLayer) -> Tensor:
-    weight: Tensor = layer.get_base_layer().weight.float()
+    weight = cast(Tensor, layer.get_base_layer().weight).float()
     return weight.T if getattr(layer, "fan_in_fan_out", False) else weight
 
 

@@ -105,9 +105,7 @@ def _bar(file: RemoteFile, have: int) -> Any:
     from huggingface_hub.utils.tqdm import tqdm
 
     # disable=None: no bar where nobody watches
-    return tqdm(  # type: ignore[no-untyped-call]
-        total=file.size, initial=have, unit="B", unit_scale=True, desc=file.name, disable=None, leave=False
-    )
+    return tqdm(total=file.size, initial=have, unit="B", unit_scale=True, desc=file.name, disable=None, leave=False)
 
 
 def _size(path: Path) -> int:

@@ -157,7 +157,7 @@ def _quiet_downloads() -> Iterator[None]:
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     verbosity, hide_bars = logging.get_verbosity(), not sys.stderr.isatty() and not are_progress_bars_disabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
     if hide_bars:
         disable_progress_bars()
     try:

@@ -124,7 +124,7 @@ def find_base(config: ModelConfig) -> tuple[Path, str | None]:
     if config.base.casefold() == "starter":
         return STARTER, None
     folder = Path(config.base).expanduser()
-    if folder.is_dir():
+    if config.base and folder.is_dir():
         return folder, None
     entry = find_entry(config.base)
     if entry is not None:

@@ -19,13 +19,13 @@ from transformers import PreTrainedModel
 
 from postil.errors import UnavailableError
 from postil.models.packed import (
-    PACKED,
     PackTensors,
     causal_model,
     decoder_of,
     packed_hidden_states,
     without_dropout,
 )
+from postil.models.packed_attention import PACKED
 
 CHUNK_LOGITS = 8_000_000  # 32 MB in fp32
 
@@ -70,7 +70,7 @@ def output_head(model: nn.Module) -> OutputHead:
         UnavailableError: the model computes its logits in a way that is not known here.
     """
     inner = causal_model(model)
-    module: nn.Module = inner.get_output_embeddings()  # type: ignore[no-untyped-call]
+    module: nn.Module = inner.get_output_embeddings()
     known = _checked.get(inner)
     trained = any(p.requires_grad for p in module.parameters())
     if known is None or known.module is not module or known.trained != trained:

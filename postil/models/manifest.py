@@ -138,7 +138,7 @@ It answers only on that base: fingerprint `{manifest.base_fingerprint}`.
     postil chat PATH-OF-THIS-FOLDER
     postil merge PATH-OF-THIS-FOLDER -o merged
 
-or `postil.load("PATH-OF-THIS-FOLDER").answer("...")` in Python, or plain PEFT: `PeftModel.from_pretrained(base, folder)`,
+or `postil.load("PATH-OF-THIS-FOLDER").answer("...")` in Python, or plain PEFT (`PeftModel.from_pretrained`)
 with the tokenizer and chat template in this folder.
 
 Data sha256 `{manifest.data_hash}`, settings sha256 `{manifest.config_hash}`; {versions}.

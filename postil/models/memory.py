@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 RUNTIME_BYTES = 450_000_000
-"""Python, torch and transformers themselves before a single weight is read (resident, CPU; measured)."""
+"""Python, torch and transformers themselves before a single weight is read (417 MB resident with the starter, CPU)."""
 MARGIN = 1.1
 """Allocators round up and leave gaps."""
-HEAD_CHUNK_ROWS = 512
-"""Positions whose logits exist at once while training."""
+HEAD_LOGITS = 8_000_000
+"""Logits that exist at once while training: the chunk of `loss.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def bytes_to_train(shape: ModelShape, rank: int, tokens_per_pack: int, dtype_byt
 
         runtime + 1.1 (weights + adapter + activations + head)
         adapter = 16 rank (inputs + outputs) of every linear layer: fp32 weights, gradients and two Adam moments
-        head    = 3 vocab 4 of each of the 512 positions at once: logits, their softmax, their gradient
+        head    = 3 x 4 bytes for each of eight million logits at once: themselves, their softmax, their gradient
 
     Args:
         rank: of the adapter.
@@ -90,7 +90,7 @@ def bytes_to_train(shape: ModelShape, rank: int, tokens_per_pack: int, dtype_byt
     """
     weights = shape.num_parameters * dtype_bytes
     adapter = 16 * rank * shape.layers * sum(i + o for i, o in shape.linears)
-    head = 3 * 4 * shape.vocab * min(HEAD_CHUNK_ROWS, tokens_per_pack)
+    head = 3 * 4 * min(HEAD_LOGITS, shape.vocab * tokens_per_pack)
     activations = activation_bytes(shape, rank, tokens_per_pack, dtype_bytes)
     return RUNTIME_BYTES + int(MARGIN * (weights + adapter + activations + head))
 

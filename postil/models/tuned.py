@@ -63,8 +63,13 @@ def load_tuned(
     )
     loaded = load_base(config)
     if loaded.fingerprint != manifest.base_fingerprint:
-        found = {"adapter": adapter_dir, "base": config.base, "found": loaded.fingerprint}
-        raise DataError("manifest.other_base", expected=manifest.base_fingerprint, **found)
+        raise DataError(
+            "manifest.other_base",
+            adapter=adapter_dir,
+            base=config.base,
+            expected=manifest.base_fingerprint,
+            found=loaded.fingerprint,
+        )
     chat_format = ChatFormat.from_manifest(manifest.chat_format, loaded.tokenizer)
     model = load_adapter(loaded.model, adapter_dir)
     return Tuned(model, loaded, chat_format, manifest, adapter_dir)

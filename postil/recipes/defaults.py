@@ -57,7 +57,7 @@ def choose_epochs(num_rows: int, batch_rows: int | None, base: BaseFacts) -> int
 def choose_batch_rows(num_rows: int, epochs: float) -> int:
     """Rows of a step: the power of two nearest to rows * epochs / TARGET_STEPS, between 4 and 32."""
     exact = max(1.0, num_rows * epochs / TARGET_STEPS)
-    return min(MAX_BATCH_ROWS, max(MIN_BATCH_ROWS, 2 ** round(math.log2(exact))))
+    return min(MAX_BATCH_ROWS, max(MIN_BATCH_ROWS, 1 << round(math.log2(exact))))
 
 
 def choose_learning_rate(base: BaseFacts, rank: int, batch_rows: int, steps: int) -> float:

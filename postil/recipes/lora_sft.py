@@ -5,7 +5,7 @@
     validate_dataset           data/validation.py            conversations, and every problem
     split_conversations        data/splits.py                train and held-out, no question in both
     load_base                  models/loading.py             the frozen base, its tokenizer and chat format
-    tokenize_conversations     data/examples.py              token ids and labels
+    tokenize_conversations     data/examples.py              token ids and labels, by data/chat_template.py
     add_adapter                models/adapter.py             the thin matrices that will be trained
     train_adapter              training/loop.py              weights: batches (training/batches.py) of packs
                                                              (data/packing.py), forward, backward, step, checkpoint
@@ -22,7 +22,6 @@ from pathlib import Path
 
 from postil.config import RunConfig
 from postil.data.conversations import content_hash
-from postil.data.examples import tokenize_conversations
 from postil.data.prepared import is_prepared, matching_conversations
 from postil.data.records import read_records
 from postil.data.splits import split_conversations
@@ -33,7 +32,7 @@ from postil.events import PhaseStarted, Report, RunFinished, ShouldStop, ignore,
 from postil.models.adapter import add_adapter
 from postil.models.loading import load_base
 from postil.recipes.defaults import resolve_config
-from postil.recipes.prepare import open_prepared
+from postil.recipes.prepare import open_prepared, tokenize_part
 from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
 from postil.recipes.result import RunResult, base_facts, config_hash, publish_adapter
 from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json, write_text
@@ -77,9 +76,8 @@ def train_lora(
 
             report(PhaseStarted(phase="tokenize"))
             chat_format = settle_chat_format(folder, base.chat_format, validation.conversations)
-            lengths = {"max_length_tokens": config.data.max_length_tokens, "model_max_tokens": base.max_length_tokens}
-            train = tokenize_conversations(split.train, chat_format, train_on=config.data.train_on, **lengths)
-            heldout = tokenize_conversations(split.heldout, chat_format, train_on=config.data.train_on, **lengths)
+            train = tokenize_part(split.train, chat_format, config.data, report, base.max_length_tokens)
+            heldout = tokenize_part(split.heldout, chat_format, config.data, report, base.max_length_tokens)
         report_split(split, report)
         report_tokens(train, heldout, report)
         kept = matching_conversations(split.heldout, heldout.examples)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postil.config import RunConfig
+from postil.config import DataConfig, RunConfig
 from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation, content_hash, normalize_question
 from postil.data.examples import Tokenized, tokenize_conversations
@@ -23,7 +23,7 @@ from postil.data.splits import Split, split_conversations
 from postil.data.validation import validate_dataset
 from postil.errors import CannotWriteError, DataError, UsageError
 from postil.events import PhaseStarted, Report, ignore
-from postil.recipes.reporting import report_data, report_split, report_tokens
+from postil.recipes.reporting import report_data, report_split, report_tokens, warn
 
 if TYPE_CHECKING:
     from postil.models.loading import Base
@@ -71,12 +71,7 @@ def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: boo
     report_split(split, report)
     report(PhaseStarted(phase="tokenize"))
     chat_format = load_chat_format(config.model).fitted_to(validation.conversations)
-    train, heldout = (
-        tokenize_conversations(
-            part, chat_format, train_on=config.data.train_on, max_length_tokens=config.data.max_length_tokens
-        )
-        for part in (split.train, split.heldout)
-    )
+    train, heldout = (tokenize_part(part, chat_format, config.data, report) for part in (split.train, split.heldout))
     report_tokens(train, heldout, report)
     parts = [_part(split.train, train), _part(split.heldout, heldout)]
     prepared = Prepared(parts[0], parts[1], _describe(config, chat_format, train, heldout, parts))
@@ -90,6 +85,31 @@ def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: boo
     return PreparedResult(
         out, len(parts[0].examples), len(parts[1].examples), counts["tokens"], counts["trained_tokens"]
     )
+
+
+def tokenize_part(
+    conversations: Sequence[Conversation],
+    chat_format: ChatFormat,
+    config: DataConfig,
+    report: Report,
+    model_max_tokens: int | None = None,
+) -> Tokenized:
+    """Tokens of one part of the split. `config.drop_bad` leaves out rows that the chat format refuses, and says which.
+
+    Raises:
+        DataError: as `tokenize_conversations`.
+    """
+    lengths = {"max_length_tokens": config.max_length_tokens, "model_max_tokens": model_max_tokens}
+    try:
+        return tokenize_conversations(conversations, chat_format, train_on=config.train_on, **lengths)
+    except DataError as error:
+        refused = {p.place for p in error.problems}
+        if not config.drop_bad or not refused:
+            raise
+        places = ", ".join(sorted(map(str, refused))[:5])
+        warn(report, "recipes.refused_rows", rows=len(refused), places=places)
+        kept = [c for c in conversations if c.place not in refused]
+        return tokenize_conversations(kept, chat_format, train_on=config.train_on, **lengths)
 
 
 def open_prepared(folder: Path, base: "Base") -> tuple[Split, Tokenized, Tokenized, ChatFormat]:

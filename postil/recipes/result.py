@@ -19,7 +19,7 @@ from postil.recipes.run_folder import RunFolder
 from postil.training.loop import TrainResult
 
 if TYPE_CHECKING:
-    from torch import nn
+    from peft import PeftModel
 
 # Settings that decide no weight: a run may go on on another day with these changed.
 _NOT_HASHED = {"output", "evaluation"}
@@ -105,7 +105,7 @@ class RunResult:
 
 
 def publish_adapter(
-    folder: RunFolder, model: "nn.Module", base: Base, config: RunConfig, data_hash: str, metrics: dict[str, Any]
+    folder: RunFolder, model: "PeftModel", base: Base, config: RunConfig, data_hash: str, metrics: dict[str, Any]
 ) -> None:
     """Writes the adapter's folder beside its place and moves it there: plain PEFT, tokenizer, manifest, card.
 

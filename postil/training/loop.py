@@ -1,4 +1,4 @@
-"""The loop: steps in order, measured, logged, saved, and stopped when asked. A step itself is in `training/state.py`."""
+"""The loop: steps in order, measured, logged, saved, stopped when asked. A step itself is in `training/state.py`."""
 
 import math
 import time

@@ -79,7 +79,7 @@ def forward_backward(state: TrainingState, batch: StepBatch) -> StepLoss:
     for pack in batch.packs:
         if pack.num_trained_tokens:
             loss = summed_loss(state.model, pack.to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += loss.detach()
     # Divided here and not in the loss: small gradients stay clear of fp16's lower end.
     gradients = [p.grad for p in state.parameters.values() if p.grad is not None]

@@ -19,9 +19,9 @@ from postil.problems import Place
 STARTER = Path(__file__).parents[2] / "postil" / "models" / "starter"
 TODAY = date(2026, 3, 5)
 TEMPLATES = (
-    "cohere deepseek_r1_distill deepseekv3 gemma gemma3 gptoss lfm2 llama3 llama3_1 llama3_2 phi3 phi3_5 qwen2_5 qwen3 "
-    "qwen3_5_nothink qwen3_6 qwen3_instruct_2507"
-).split()
+    *("cohere", "deepseek_r1_distill", "deepseekv3", "gemma", "gemma3", "gptoss", "lfm2", "llama3", "llama3_1"),
+    *("llama3_2", "phi3", "phi3_5", "qwen2_5", "qwen3", "qwen3_5_nothink", "qwen3_6", "qwen3_instruct_2507"),
+)
 TOKENIZERS = ("starter", "qwen2.5-0.5b", "minimind-6400")
 
 _loaded: dict[str, HFTokenizer] = {}
@@ -224,7 +224,10 @@ def test_weights_and_train_on_choose_the_answers() -> None:
 
 
 def test_a_prompt_that_ends_with_a_blank_ends_before_it() -> None:
-    source = "{% for m in messages %}{{ m.role + ': ' + m.content }}{% if m.role == 'assistant' %}<|im_end|>{% endif %}\n{% endfor %}"
+    source = (
+        "{% for m in messages %}{{ m.role + ': ' + m.content }}"
+        "{% if m.role == 'assistant' %}<|im_end|>{% endif %}\n{% endfor %}"
+    )
     reader, chat_format = tokenizer(), ChatFormat.from_tokenizer(tokenizer(), source)
     for answer in ("Yes", "的", "(no)"):
         encoded = chat_format.encode_conversation(chat("q", answer))

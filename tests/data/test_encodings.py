@@ -22,6 +22,7 @@ TRADITIONAL = "問題,答案\n" + "請問如何退貨？,您好，請在訂單�
         (CHINESE, "gb18030", "gb18030"),
         (CHINESE, "gbk", "gb18030"),
         (TRADITIONAL, "big5", "big5"),
+        ("question,answer\nUn café crème ?,Déjà servi\n" * 5, "latin-1", "cp1252"),
     ],
 )
 def test_text_comes_back_as_it_was_written(tmp_path: Path, text: str, codec: str, expected: str) -> None:

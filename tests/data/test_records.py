@@ -1,10 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openpyxl import Workbook
 
 from postil.data.records import Record, read_records
 from postil.errors import DataError, MissingInputError
@@ -97,12 +99,18 @@ def test_a_table_row_that_is_too_wide_is_an_error(tmp_path: Path) -> None:
     ]
 
 
+def test_notes_beside_a_sheet_are_extra_columns(tmp_path: Path) -> None:
+    book = Workbook()
+    book.active.append(["question", "answer"])
+    book.active.append(["q", "a", None, "a note"])
+    book.save(tmp_path / "a.xlsx")
+    assert fields_of(tmp_path / "a.xlsx") == [{"question": "q", "answer": "a"}]
+
+
 def test_a_repeated_header_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "question,answer,answer,,\nq,a,b,c,\n")
-    assert fields_of(path) == [
-        ("repeated_column", 1),
-        {"question": "q", "answer": "a", "answer (3)": "b"},
-    ] or fields_of(path)[0] == ("repeated_column", 1)
+    assert fields_of(path)[0] == ("repeated_column", 1)
+    assert fields_of(path)[1] == {"question": "q", "answer": "a", "answer (3)": "b"}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +133,23 @@ def test_files_that_cannot_be_read_say_so(tmp_path: Path, name: str, data: bytes
         read_records(path)
     assert caught.value.key == key
     assert str(path) in caught.value.message and caught.value.hint
+
+
+def test_an_uncertain_encoding_is_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "question,answer\nUn café crème ?,Déjà servi\n", "latin-1")
+    assert fields_of(path) == [("encoding_guessed", 0), {"question": "Un café crème ?", "answer": "Déjà servi"}]
+
+
+def test_a_table_may_begin_with_a_bracket(tmp_path: Path) -> None:
+    assert read_records(write(tmp_path / "a.csv", "[draft],question,answer\nx,q,a\n")).format == "csv"
+    assert read_records(write(tmp_path / "b.csv", "[draft],text\nx,q\n")).format == "csv"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="ordinary file"):
+        read_records(tmp_path / "pipe")
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

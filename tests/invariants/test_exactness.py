@@ -23,8 +23,10 @@ GEMMA2 = {
     "query_pre_attn_scalar": 9,
 }
 CASES = [(name, {}) for name in ARCHITECTURES] + [("gemma2", GEMMA2), ("granite", {"logits_scaling": 3.0})]
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+CASES += [("llama", {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 24, "factor": 8.0}})]
 CASES += [("cohere", {"logit_scale": 0.25, "layer_norm_eps": 1e-5}), ("gemma3_text", {"sliding_window": 8})]
-NAMES = [name for name, _ in CASES]
+NAMES = [name + "-longrope" * ("rope_parameters" in settings) for name, settings in CASES]
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -49,7 +51,7 @@ def test_packed_equals_one_by_one(tmp_path: Path, name: str, settings: dict[str,
     assert loss.item() / pack.num_trained_tokens == pytest.approx(alone.item() / pack.num_trained_tokens, abs=1e-5)
     assert cosine(found, expected) > 0.99999
     assert float((found - expected).norm() / expected.norm()) < 1e-4
-    assert per_row == pytest.approx([float(padded_loss(model, row)) for row in rows], rel=1e-5)
+    assert per_row == pytest.approx([padded_loss(model, row).item() for row in rows], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -166,5 +168,5 @@ def test_other_architectures_are_computed_a_row_at_a_time(tmp_path: Path, name: 
     with packed_attention(model) as packed, torch.no_grad():
         assert not packed
         assert float(summed_loss(model, pack)) == pytest.approx(
-            sum(float(padded_loss(model, r)) for r in rows), rel=1e-5
+            sum(padded_loss(model, r).item() for r in rows), rel=1e-5
         )

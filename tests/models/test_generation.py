@@ -164,9 +164,7 @@ def test_bytes_that_are_no_character_come_at_the_end(tokenizer: HFTokenizer) -> 
         ("x</s>y###z", "x", True),
     ],
 )
-def test_stop_strings_are_cut_and_never_shown(
-    tokenizer: HFTokenizer, said: str, shown: str, stopped: bool
-) -> None:
+def test_stop_strings_are_cut_and_never_shown(tokenizer: HFTokenizer, said: str, shown: str, stopped: bool) -> None:
     form = Form(tokenizer, stop_strings=("###", "</s>"))
     text = form.feed(tokenizer.encode(said)[0])
     assert (text.answer.text, text.answer.stopped) == (shown, stopped)
@@ -194,6 +192,4 @@ def test_a_stop_string_ends_its_row_only(starter: nn.Module, tokenizer: HFTokeni
     cut = generate_answers(starter, Stopping(), [asked(q) for q in QUESTIONS], sampling)  # type: ignore[arg-type]
     assert cut[2].stopped and cut[2].text == free[2].text[: free[2].text.index(stop)]
     assert cut[2].num_tokens < free[2].num_tokens
-    assert [a for i, a in enumerate(cut) if stop not in free[i].text] == [
-        a for a in free if stop not in a.text
-    ]
+    assert [a for i, a in enumerate(cut) if stop not in free[i].text] == [a for a in free if stop not in a.text]

@@ -50,7 +50,7 @@ def test_entries_of_a_later_version_are_ignored_and_later_formats_refused(tmp_pa
 )  # fmt: skip
 def test_damage_is_one_plain_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "postil.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match="postil.json"):
+    with pytest.raises(DataError, match=r"postil\.json"):
         read_manifest(tmp_path)
 
 

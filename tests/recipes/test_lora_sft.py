@@ -96,9 +96,7 @@ def test_prepared_data_train_the_same_adapter(questions: Path, base: Path, tmp_p
     assert all((one[name] == two[name]).all() for name in one)
 
 
-def test_prepared_data_refuse_another_tokenizer(
-    questions: Path, base: Path, tmp_path: Path, shared: Path
-) -> None:
+def test_prepared_data_refuse_another_tokenizer(questions: Path, base: Path, tmp_path: Path, shared: Path) -> None:
     prepare(config_for(questions, base, tmp_path), tmp_path / "prepared")
     config = config_for(tmp_path / "prepared", shared / "models" / "stories260k-llama2c", tmp_path / "run")
     with pytest.raises(DataError, match="prepared for"):

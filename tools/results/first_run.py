@@ -128,11 +128,11 @@ def _cell(text: str) -> str:
 
 
 INTRODUCTION = """\
-Written by `python -m tools.results.first_run --data DIR`; every figure is from the runs that it made. {threads} threads,
-{machine}, {versions}. Seconds are those of a shared machine and say little; losses and answers are the same on every run
-of one machine. The starter is a toy of 5.4M parameters: it learns rows by heart and a house's way of speaking, it does
-not reason, and answers to questions that it was not trained on are mostly wrong in fact. The worst ones are shown for
-that reason."""
+Written by `python -m tools.results.first_run --data DIR`; every figure is from the runs that it made. {threads}
+threads, {machine}, {versions}. Seconds are those of a shared machine and say little; losses and answers are the same
+on every run of one machine. The starter is a toy of 5.4M parameters: it learns rows by heart and a house's way of
+speaking, it does not reason, and answers to questions that it was not trained on are mostly wrong in fact. The worst
+are shown for that reason."""
 
 
 def page(sections: Sequence[str]) -> str:
