@@ -1,4 +1,4 @@
-"""Asking an adapter, and its base beside it: `postil.load(folder).answer("...")`, `postil.compare(folder, questions)`."""
+"""Asking an adapter, and its base beside it: `postil.load(folder).answer("...")`, `postil.compare(folder, [...])`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext

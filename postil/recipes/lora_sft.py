@@ -32,6 +32,7 @@ from postil.events import PhaseStarted, Report, RunFinished, ShouldStop, ignore,
 from postil.models.adapter import add_adapter
 from postil.models.loading import load_base
 from postil.recipes.defaults import resolve_config
+from postil.recipes.fitting import fit_pack
 from postil.recipes.prepare import open_prepared, tokenize_part
 from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
 from postil.recipes.result import RunResult, base_facts, config_hash, publish_adapter
@@ -83,6 +84,7 @@ def train_lora(
         kept = matching_conversations(split.heldout, heldout.examples)
         base = replace(base, chat_format=chat_format)
         config = resolve_config(config, len(train.examples), base_facts(base))
+        config = fit_pack(config, base, longest_row=max(len(e.input_ids) for e in train.examples))
         write_text(folder.settings, config.to_yaml())
 
         report(PhaseStarted(phase="train"))

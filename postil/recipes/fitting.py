@@ -1,0 +1,64 @@
+"""How many tokens can be computed at once on this machine, and whether the base can be trained here at all."""
+
+from postil.config import RunConfig
+from postil.errors import UnavailableError
+from postil.models.catalog import best_base_for
+from postil.models.devices import probe_devices
+from postil.models.loading import Base
+from postil.models.memory import ModelShape, available_memory_bytes, bytes_to_train, gigabytes, shape_from_config
+
+DTYPE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+MIN_PACK_TOKENS = 512
+
+
+def fit_pack(config: RunConfig, base: Base, longest_row: int) -> RunConfig:
+    """Settings whose packs fit into memory: `training.max_tokens_per_pack` is halved until they do.
+
+    Smaller packs change no gradient, only how much is computed at once; a row is never split.
+
+    Args:
+        config: resolved.
+        longest_row: tokens of the longest row that will be trained.
+
+    Raises:
+        UnavailableError: not even the longest row alone fits; says what would.
+    """
+    shape = shape_from_config(base.model.config.to_dict())
+    if shape is None:  # an architecture that the memory model does not know: nothing can be promised or refused
+        return config
+    loaded = base.num_parameters * DTYPE_BYTES[base.dtype]
+    free = probe_devices().cuda_free_bytes if base.device == "cuda" else available_memory_bytes()
+    tokens = choose_pack_tokens(
+        shape,
+        rank=config.adapter.rank,
+        dtype_bytes=DTYPE_BYTES[base.dtype],
+        wanted=config.training.max_tokens_per_pack or MIN_PACK_TOKENS,
+        longest_row=longest_row,
+        memory_bytes=free + loaded,
+    )
+    if tokens is None:
+        needed = bytes_to_train(shape, config.adapter.rank, longest_row, DTYPE_BYTES[base.dtype])
+        raise UnavailableError(
+            "recipes.does_not_fit",
+            base=base.name,
+            tokens=longest_row,
+            needed=gigabytes(needed),
+            available=gigabytes(free + loaded),
+            fitting=best_base_for(free + loaded, DTYPE_BYTES[base.dtype], base.device).id,
+        )
+    return config.replace({"training.max_tokens_per_pack": tokens})
+
+
+def choose_pack_tokens(
+    shape: ModelShape, *, rank: int, dtype_bytes: int, wanted: int, longest_row: int, memory_bytes: int
+) -> int | None:
+    """The largest of wanted, wanted / 2, wanted / 4 ... tokens that can be trained at once in `memory_bytes`.
+
+    Never less than the longest row; None when not even that fits.
+    """
+    tokens = wanted
+    while bytes_to_train(shape, rank, tokens, dtype_bytes) > memory_bytes and tokens > max(
+        MIN_PACK_TOKENS, longest_row
+    ):
+        tokens = max(tokens // 2, longest_row)
+    return tokens if bytes_to_train(shape, rank, max(tokens, longest_row), dtype_bytes) <= memory_bytes else None
