@@ -39,8 +39,9 @@ def wrap(text: str, width: int) -> Iterator[str]:
     for paragraph in text.split("\n"):
         line = ""
         for piece in _short_enough(paragraph, max(2, width)):
-            if line.strip() and cell_len(line) + cell_len(piece.rstrip()) > width:
-                yield line.rstrip()
+            if line and cell_len(line) + cell_len(piece.rstrip()) > width:
+                if line.strip():
+                    yield line.rstrip()
                 line = ""
             line += piece
         yield line.rstrip()

@@ -8,7 +8,6 @@ from postil.models.loading import Base
 from postil.models.memory import ModelShape, available_memory_bytes, bytes_to_train, gigabytes, shape_from_config
 
 DTYPE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-MIN_PACK_TOKENS = 512
 
 
 def fit_pack(config: RunConfig, base: Base, longest_row: int) -> RunConfig:
@@ -32,7 +31,7 @@ def fit_pack(config: RunConfig, base: Base, longest_row: int) -> RunConfig:
         shape,
         rank=config.adapter.rank,
         dtype_bytes=DTYPE_BYTES[base.dtype],
-        wanted=config.training.max_tokens_per_pack or MIN_PACK_TOKENS,
+        wanted=config.training.max_tokens_per_pack or longest_row,
         longest_row=longest_row,
         memory_bytes=free + loaded,
     )
@@ -57,8 +56,8 @@ def choose_pack_tokens(
     Never less than the longest row; None when not even that fits.
     """
     tokens = wanted
-    while bytes_to_train(shape, rank, tokens, dtype_bytes) > memory_bytes and tokens > max(
-        MIN_PACK_TOKENS, longest_row
-    ):
+    while too_large := bytes_to_train(shape, rank, max(tokens, longest_row), dtype_bytes) > memory_bytes:
+        if tokens <= longest_row:
+            break
         tokens = max(tokens // 2, longest_row)
-    return tokens if bytes_to_train(shape, rank, max(tokens, longest_row), dtype_bytes) <= memory_bytes else None
+    return None if too_large else tokens

@@ -23,7 +23,8 @@ def needed(tokens: int) -> int:
         (needed(1000), 300, 512),
         (needed(700), 700, 700),
         (needed(400), 700, None),
-        (needed(300), 300, None),
+        (needed(300), 300, 300),
+        (needed(300) - 1, 300, None),
     ],
 )
 def test_packs_are_halved_until_they_fit(memory: int, longest_row: int, tokens: int | None) -> None:
