@@ -108,17 +108,18 @@ def heldout_probe(
     Returns:
         A function of the step that reports `HeldoutMeasured` and returns the loss; None without held-out rows.
     """
+    from postil.evaluation.verdict import mean_by_question
     from postil.models.generation import Sampling, generate_answers
     from postil.models.scoring import heldout_losses
 
     if not examples:
         return None
+    questions = [c.question for c in heldout]
     asked = list({c.question: c for c in heldout}.values())[: config.evaluation.num_samples]
     sampling = Sampling(max_new_tokens=config.evaluation.max_new_tokens)
 
     def measure(step: int) -> float:
-        losses = heldout_losses(model, examples)
-        loss = sum(losses) / len(losses)
+        loss = float(mean_by_question(questions, heldout_losses(model, examples)).mean())
         answers = generate_answers(model, base.chat_format, [c.prompt for c in asked], sampling)
         samples = [
             Sample(question=c.question, expected=c.answer, answer=a.text) for c, a in zip(asked, answers, strict=True)
