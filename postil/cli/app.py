@@ -88,6 +88,8 @@ def _tell(error: BaseException, as_json: bool) -> int:
 
 def _show(failure: Failure, as_json: bool) -> None:
     screen = open_screen(as_json, to_stderr=True)
+    if screen.is_terminal and failure.exit_code == INTERRUPTED:
+        screen.line("")  # after the terminal's own ^C
     show_problems(screen, failure.problems)
     screen.line(failure.message, "bold red" if failure.exit_code < INTERRUPTED else "bold")
     if failure.hint:

@@ -12,7 +12,7 @@ from postil.cli.compare import show_sides, side_by_side
 from postil.cli.options import AdapterDir
 from postil.cli.screen import Screen, open_screen
 from postil.data.conversations import Message
-from postil.errors import UsageError
+from postil.errors import DataError, UsageError
 from postil.language import say
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class Histories:
         """Forgets everything but the system message."""
         first = [Message("system", self.system)] if self.system else []
         self.messages = {side: list(first) for side in self.sides}
+
+    def take_back(self) -> None:
+        """Forgets the last message of each side."""
+        for messages in self.messages.values():
+            messages.pop()
 
     def add(self, role: Any, texts: dict[str, str]) -> None:
         """Adds one message a side."""
@@ -76,7 +81,11 @@ def chat(
             screen.say("cli.chat.new", "dim")
             continue
         histories.add("user", dict.fromkeys(sides, question))
-        histories.add("assistant", _answer(screen, tuned, histories, sampling))
+        try:
+            histories.add("assistant", _answer(screen, tuned, histories, sampling))
+        except DataError as error:  # this question cannot be asked; the next one can
+            screen.line(str(error), "red")
+            histories.take_back()
 
 
 def _questions(screen: Screen) -> Iterator[str]:

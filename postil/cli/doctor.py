@@ -13,12 +13,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from postil.cli.models import best_base_here, cpu_flags, device_facts, hub_cache, machine
+from postil.cli.models import best_base_here, cpu_flags, device_facts, machine
 from postil.cli.options import AsJson
 from postil.cli.prose import Prose
 from postil.cli.screen import byte_size, open_screen
 from postil.errors import UnavailableError
 from postil.language import say
+from postil.models.hub import hugging_face_cache
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "pydantic", "typer")
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
@@ -123,7 +124,7 @@ def _disk() -> Finding:
 
 
 def _caches() -> Finding:
-    path = hub_cache()
+    path = hugging_face_cache()
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
     if not size:
         return Finding("caches", "ok", say("cli.doctor.caches.empty", path=path))

@@ -5,12 +5,19 @@ from postil.cli.screen import byte_size, open_screen
 
 
 def merge(adapter: AdapterDir, output: OutDir, force: Force = False, as_json: AsJson = False) -> None:
-    """Writes the merged model."""
+    """Writes the merged model in fp32 and says how far its logits are from the adapter's."""
     screen = open_screen(as_json)
     screen.say("cli.merge.working", "dim")
     from postil.export.merge import merge_adapter
 
-    merge_adapter(adapter, output, force=force)
-    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    screen.say("cli.merge.done", path=output, size=byte_size(size))
-    screen.result({"model_dir": str(output), "bytes": size})
+    merged = merge_adapter(adapter, output, force=force)
+    gap = f"{merged.logit_difference:.1e}"
+    screen.say("cli.merge.done", path=output, size=byte_size(merged.num_bytes), dtype=merged.dtype, difference=gap)
+    screen.result(
+        {
+            "model_dir": str(output),
+            "bytes": merged.num_bytes,
+            "dtype": merged.dtype,
+            "logit_difference": merged.logit_difference,
+        }
+    )

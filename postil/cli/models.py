@@ -13,7 +13,7 @@ from postil.cli.screen import Screen, byte_size, open_screen
 from postil.language import say
 from postil.models.catalog import CATALOG, CatalogEntry, best_base_for
 from postil.models.devices import DeviceChoice, DeviceFacts, choose_device, probe_devices
-from postil.models.hub import cache_dir
+from postil.models.hub import cache_dir, hugging_face_cache
 from postil.models.memory import available_memory_bytes, gigabytes
 
 COLUMNS = ("model", "parameters", "to_answer", "to_train", "fits", "here")
@@ -85,15 +85,9 @@ def is_here(entry: CatalogEntry) -> bool:
     """True when its weights are in the package or in a hub's cache on this machine."""
     if entry.id == "starter":
         return True
-    snapshots = hub_cache() / f"models--{entry.id.replace('/', '--')}" / "snapshots"
+    snapshots = hugging_face_cache() / f"models--{entry.id.replace('/', '--')}" / "snapshots"
     modelscope = cache_dir() / "modelscope" / entry.modelscope_id
     return any(snapshots.glob("*/*.safetensors")) or any(modelscope.glob("*/*.safetensors"))
-
-
-def hub_cache() -> Path:
-    """Where Hugging Face's files are kept, found as huggingface_hub does."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
 def _show_table(screen: Screen, rows: list[dict[str, Any]]) -> None:

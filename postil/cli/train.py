@@ -107,9 +107,7 @@ def _train_or_ask(config: RunConfig, screen: Screen, *, resume: bool, samples: b
         bad = len({str(p.place) for p in error.problems if p.severity == "error"})
         if not _asks_for(screen, say("cli.train.ask_drop", count=bad)):
             raise DataError(error.key, **error.values) from None  # the problems are on the screen already
-    # the first call has made the folder, so it is ours to start again in
-    again = {"data.drop_bad": True, "output.force": config.output.dir is not None}
-    return run_road(config.replace(again), screen, resume=resume, samples=samples)
+    return run_road(config.replace({"data.drop_bad": True}), screen, resume=resume, samples=samples)
 
 
 def _asks_for(screen: Screen, question: str) -> bool:

@@ -257,15 +257,19 @@ def adapter_disabled(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def adapter_dropout(model: nn.Module) -> Iterator[None]:
-    """Within it the adapter's dropout works; the base's own dropouts stay off, so the base is the one that answers."""
-    model.eval()
-    for layer in model.modules():
-        if isinstance(layer, BaseTunerLayer) and ADAPTER in getattr(layer, "lora_dropout", {}):
-            layer.lora_dropout[ADAPTER].train()  # type: ignore[index, union-attr]
+    """Within it the adapter's dropout works; a base in eval mode stays in it, so the base is the one that answers."""
+    dropouts = [
+        cast(nn.Module, layer.lora_dropout[ADAPTER])  # type: ignore[index]
+        for layer in model.modules()
+        if isinstance(layer, BaseTunerLayer) and ADAPTER in getattr(layer, "lora_dropout", {})
+    ]
+    for dropout in dropouts:
+        dropout.train()
     try:
         yield
     finally:
-        model.eval()
+        for dropout in dropouts:
+            dropout.eval()
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def unknown_model(model_id: str, hub: str, endpoint: str) -> MissingInputError:
     )
 
 
-def _hugging_face_cache() -> Path:
+def hugging_face_cache() -> Path:
     """huggingface_hub's cache as its own documentation defines it, read now and not when it was imported."""
     if path := os.environ.get("HF_HUB_CACHE"):
         return Path(path).expanduser()
@@ -100,7 +100,7 @@ def _fetch_from_hugging_face(model_id: str, revision: str | None, offline: bool)
             model_id,
             revision=revision,
             endpoint=endpoint,
-            cache_dir=_hugging_face_cache(),
+            cache_dir=hugging_face_cache(),
             allow_patterns=list(FETCHED_PATTERNS),
             ignore_patterns=list(IGNORED_PATTERNS),
             local_files_only=offline,
@@ -122,7 +122,7 @@ def _fetch_large_files(model_id: str, revision: str | None, endpoint: str) -> No
         info = HfApi(endpoint=endpoint).model_info(model_id, revision=revision, files_metadata=True, timeout=20)
     except (httpx2.HTTPError, OfflineModeIsEnabled, HFValidationError):
         return
-    store = _hugging_face_cache() / f"models--{model_id.replace('/', '--')}"
+    store = hugging_face_cache() / f"models--{model_id.replace('/', '--')}"
     blobs, snapshot = store / "blobs", store / "snapshots" / str(info.sha)
     missing = []
     for sibling in info.siblings or []:

@@ -62,7 +62,7 @@ def train_lora(
         raise UsageError("recipes.no_file")
     folder, config = open_run(config, resume)
     source = Path(config.data.file or "")
-    with recorded(folder, report) as record, tracked(config, folder, record) as report:
+    with recorded(folder, report, resume) as record, tracked(config, folder, record) as report:
         if is_prepared(source):
             base = load_base(config.model)
             split, train, heldout, chat_format = open_prepared(source, base)

@@ -36,6 +36,8 @@ FREE_ON_RESUME = {
     "training.keep",
     "model.offline",
 }
+# What a run has written before its first step.
+_BEFORE_TRAINING = {"run.yaml", "chat_format.json", "events.jsonl"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +171,22 @@ def settle_chat_format(folder: RunFolder, chat_format: ChatFormat, conversations
 
 
 @contextmanager
-def recorded(folder: RunFolder, report: Report) -> Iterator[Report]:
-    """A report that also appends every event to the run's log, whole lines only."""
+def recorded(folder: RunFolder, report: Report, resume: bool = False) -> Iterator[Report]:
+    """A report that also appends every event to the run's log, whole lines only.
+
+    A new run that fails before it has made anything (bad data, say) takes its folder away again.
+    """
+    try:
+        with _event_log(folder, report) as record:
+            yield record
+    except BaseException:
+        if not resume and {p.name for p in folder.path.iterdir()} <= _BEFORE_TRAINING:
+            shutil.rmtree(folder.path)
+        raise
+
+
+@contextmanager
+def _event_log(folder: RunFolder, report: Report) -> Iterator[Report]:
     try:
         log = folder.events.open("ab", buffering=0)
     except OSError as error:

@@ -62,7 +62,8 @@ class StepLoss:
 
 
 def make_state(model: nn.Module, config: TrainingConfig) -> TrainingState:
-    """A run before its first step."""
+    """A run before its first step; the model is put into eval mode, since no dropout but the adapter's is wanted."""
+    model.eval()
     parameters = trainable_parameters(model)
     optimizer = make_optimizer(parameters, betas=config.betas, weight_decay=config.weight_decay)
     return TrainingState(model, parameters, optimizer, config.max_grad_norm)

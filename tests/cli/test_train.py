@@ -1,5 +1,6 @@
 """`postil train`: settings reach the recipe, events reach the eye, every end says what comes next."""
 
+import io
 import json
 import os
 import shlex
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from postil import events
+from postil.cli.run_view import RunView
+from postil.cli.screen import Screen
 from postil.cli.stopping import stop_on_signals
 from postil.config import RunConfig
 from postil.errors import DataError, Stopped, UsageError
@@ -150,6 +154,20 @@ def test_quiet_keeps_warnings_and_the_result(
     assert "Better" in out
 
 
+@pytest.mark.parametrize("width", [60, 100])
+def test_on_a_terminal_a_bar_with_percent_time_left_loss_and_speed(width: int, tmp_path: Path) -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=width, color_system=None, highlight=False)
+    with RunView(Screen(console)) as view:
+        report_a_run(view.report, tmp_path / "run")
+    assert view.run_dir == tmp_path / "run"
+    assert view.has_checkpoint
+    shown = file.getvalue()
+    assert "50 %" in shown
+    assert "1 min 15 s left" in " ".join(shown.split())
+    assert "Step 10 of 20" not in shown  # the bar says it
+
+
 def test_speaks_chinese(shell: Shell, recipe: list[tuple[RunConfig, bool]], good_file: Path) -> None:
     use_language("zh")
     _, out, _ = shell("train", good_file)
@@ -246,15 +264,10 @@ def test_outside_of_training_the_first_signal_stops_at_once() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_ctrl_c_in_training_saves_and_the_printed_command_goes_on(good_file: Path, tmp_path: Path) -> None:
-    settings = ["training.log_every=1", "training.max_steps=60", "evaluation.max_answers=0", "evaluation.num_samples=0"]
+    settings = ["training.log_every=1", "training.max_steps=30", "evaluation.max_answers=0", "evaluation.num_samples=0"]
     line = [sys.executable, "-m", "postil", "train", str(good_file), "-o", "my run", "--model", "starter"]
     line += [word for setting in settings for word in ("--set", setting)]
-    environment = {
-        **os.environ,
-        "POSTIL_LANG": "en",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {**os.environ, "POSTIL_LANG": "en", "PYTHONPATH": str(Path(__file__).parents[2])}
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": tmp_path}
     with subprocess.Popen(line, env=environment, **pipes) as process:
         assert process.stdout is not None
@@ -271,5 +284,5 @@ def test_ctrl_c_in_training_saves_and_the_printed_command_goes_on(good_file: Pat
     assert done.returncode == 0, done.stderr
     planned = [json.loads(text) for text in done.stdout.splitlines()]
     assert next(e for e in planned if e.get("event") == "training_planned")["first_step"] >= 2
-    assert planned[-1]["steps"] == 60
+    assert planned[-1]["steps"] == 30
     assert time.monotonic() - started < 200

@@ -54,6 +54,20 @@ def test_packed_equals_one_by_one(tmp_path: Path, name: str, settings: dict[str,
     assert per_row == pytest.approx([padded_loss(model, row).item() for row in rows], rel=1e-5)
 
 
+def test_a_bf16_base_packs_within_its_rounding(tmp_path: Path) -> None:
+    model = with_adapter(load_tiny(tmp_path, "qwen3").to(torch.bfloat16))
+    rows = make_rows(5)
+    sum(padded_loss(model, row) for row in rows).backward()  # type: ignore[union-attr]
+    expected = gradients(model)
+    pack = pack_tensors(Pack(tuple(rows)))
+    with packed_attention(model) as packed:
+        loss = summed_loss(model, pack)
+        loss.backward()
+    assert packed and loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(sum(padded_loss(model, row).item() for row in rows), rel=1e-3)
+    assert cosine(gradients(model), expected) > 0.99
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_split_into_packs_equals_whole(tmp_path: Path, name: str) -> None:
     model = with_adapter(load_tiny(tmp_path, name))

@@ -117,6 +117,7 @@ def test_bad_rows_stop_the_run_unless_left_out(questions: Path, base: Path, tmp_
     with pytest.raises(DataError, match="--drop-bad") as caught:
         train_lora(config_for(questions, base, tmp_path / "one"))
     assert [p.place.row for p in caught.value.problems] == [42]
+    assert not (tmp_path / "one").exists()
     assert train_lora(config_for(questions, base, tmp_path / "two", **{"data.drop_bad": True})).steps == 6
 
 
