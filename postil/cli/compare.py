@@ -85,7 +85,13 @@ def _lines(path: Path) -> list[str]:
 
 
 def show_answers(
-    screen: Screen, question: str, base: str, tuned: str, expected: str | None = None, mark: str = ""
+    screen: Screen,
+    question: str,
+    base: str,
+    tuned: str,
+    expected: str | None = None,
+    mark: str = "",
+    always_beside: bool = False,
 ) -> None:
     """One question: base and tuned beside each other, or one below the other where it is narrow."""
     screen.show(Rule(style="dim"))
@@ -94,12 +100,12 @@ def show_answers(
         screen.line(f"[{mark}]", "yellow")
     if expected is not None:
         screen.line(f"{say('cli.compare.expected')}: {expected}", "dim")
-    show_sides(screen, {"base": base, "tuned": tuned})
+    show_sides(screen, {"base": base, "tuned": tuned}, always_beside)
 
 
-def show_sides(screen: Screen, answers: dict[str, str]) -> None:
-    """Finished answers: a table on a terminal, whole lines elsewhere."""
-    if screen.is_terminal:
+def show_sides(screen: Screen, answers: dict[str, str], always_beside: bool = False) -> None:
+    """Finished answers: a table on a terminal, whole lines elsewhere unless the table is wanted there too."""
+    if screen.is_terminal or always_beside:
         screen.show(side_by_side(screen, answers))
         return
     for label, text in answers.items():

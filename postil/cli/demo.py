@@ -39,7 +39,7 @@ def demo(as_json: AsJson = False) -> None:
     answers = []
     for ask, row in zip(asked, comparison.rows, strict=True):
         mark = "" if ask["trained"] else say("cli.demo.not_trained")
-        show_answers(screen, row.question, row.base, row.tuned, mark=mark)
+        show_answers(screen, row.question, row.base, row.tuned, mark=mark, always_beside=True)
         answers.append({**ask, "base": row.base, "tuned": row.tuned})
     screen.show(Rule(style="dim"))
     screen.say("cli.demo.explain", "dim")
