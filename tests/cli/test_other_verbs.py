@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from postil.cli.screen import Screen, byte_size, duration
 from postil.config import RunConfig
 from postil.data.conversations import Message
 from postil.errors import DataError, MissingInputError
+from postil.export.merge import MergeReport
 from postil.language import use_language
 from postil.models.catalog import CATALOG
 from postil.models.generation import Sampling
@@ -183,15 +185,15 @@ def test_chat_streams_onto_a_terminal(tuned: FakeTuned) -> None:
 
 
 def test_merge_says_where_the_model_is(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def merge_adapter(adapter: Path, out: Path, *, force: bool) -> None:
-        out.mkdir()
-        (out / "model.safetensors").write_bytes(b"x" * 2_500_000)
+    def merge_adapter(adapter: Path, out: Path, *, force: bool) -> MergeReport:
+        return MergeReport(out, "starter", "fp32", 2_500_000, 1e-6)
 
     monkeypatch.setattr("postil.export.merge.merge_adapter", merge_adapter)
     code, out, err = shell("merge", "adapter", "-o", "merged", "--json")
     assert code == 0
-    assert last_json(out) == {"model_dir": "merged", "bytes": 2_500_000}
-    assert "2.5 MB" in err
+    expected = {"model_dir": "merged", "bytes": 2_500_000, "dtype": "fp32", "logit_difference": 1e-6}
+    assert last_json(out) == expected
+    assert "2.5 MB" in err and "1.0e-06" in err
 
 
 def test_merge_of_nothing_ends_with_66(shell: Shell) -> None:
@@ -256,7 +258,7 @@ def test_demo_marks_what_was_not_trained(shell: Shell, monkeypatch: pytest.Monke
     monkeypatch.setattr("postil.answering.compare", _compared)
     code, out, _ = shell("demo")
     assert code == 0
-    assert out.count("base>") == out.count("tuned>") == 5
+    assert len(re.findall(r"^base +tuned *$", out, re.MULTILINE)) == 5
     assert out.count("[not trained]") == 2
     assert str(Path("runs") / "demo-") in out
     _, out, _ = shell("demo", "--json")

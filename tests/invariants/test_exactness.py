@@ -79,7 +79,7 @@ def test_split_into_packs_equals_whole(tmp_path: Path, name: str) -> None:
             losses = [summed_loss(model, pack) for pack in packs]
             for loss in losses:
                 loss.backward()
-        results.append((len(packs), sum(map(float, losses)), gradients(model)))
+        results.append((len(packs), sum(loss.item() for loss in losses), gradients(model)))
     (one, whole_loss, whole), (several, split_loss, split) = results
     assert one == 1 and several > 2
     assert split_loss == pytest.approx(whole_loss, rel=1e-6)
