@@ -20,7 +20,7 @@ LR_EXPONENT = {"llama": 0.781, "mistral": 0.781, "qwen2": 0.0775, "qwen3": 0.077
 LR_MIN, LR_MAX, MIN_BATCH_FACTOR = 5e-5, 1e-3, 0.25
 SMALL_MODEL_PARAMETERS = 1_500_000_000
 # The starter was measured, not extrapolated: see the table in docs/results/first-run.md.
-STARTER_LR, STARTER_EPOCHS = 1e-3, 12
+STARTER_LR, STARTER_EPOCHS, STARTER_MIN_BATCH_ROWS = 1e-3, 14, 8
 STARTER_EPOCHS_BELOW_ROWS = 200
 MAX_WARMUP_STEPS, WARMUP_SHARE = 20, 0.05
 MEASUREMENTS_PER_RUN = 4
@@ -49,7 +49,7 @@ def choose_epochs(num_rows: int, batch_rows: int | None, base: BaseFacts) -> int
     if base.is_starter:
         if num_rows < STARTER_EPOCHS_BELOW_ROWS:
             epochs = max(epochs, STARTER_EPOCHS)
-        steps_per_epoch = math.ceil(num_rows / (batch_rows or MIN_BATCH_ROWS))
+        steps_per_epoch = math.ceil(num_rows / (batch_rows or STARTER_MIN_BATCH_ROWS))
         epochs = max(epochs, math.ceil(MIN_STEPS / steps_per_epoch))
     return epochs
 
@@ -85,6 +85,7 @@ def resolve_config(config: RunConfig, num_rows: int, base: BaseFacts) -> RunConf
         epochs = float(choose_epochs(num_rows, batch_rows, base))
     if batch_rows is None:
         batch_rows = choose_batch_rows(num_rows, epochs) if epochs is not None else MIN_BATCH_ROWS
+        batch_rows = max(batch_rows, STARTER_MIN_BATCH_ROWS) if base.is_starter else batch_rows
     rows_per_step = batch_rows * training.accumulation
     steps = training.max_steps or max(1, math.ceil((epochs or 1) * math.ceil(num_rows / rows_per_step)))
     warmup = training.warmup_steps

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from postil.answering import load
 from postil.config import RunConfig
 from postil.data.conversations import Conversation
 from postil.data.records import read_records
@@ -25,6 +24,7 @@ from postil.data.splits import split_conversations
 from postil.data.validation import validate_dataset
 from postil.models.adapter import adapter_disabled
 from postil.models.generation import Sampling, generate_answers
+from postil.models.tuned import load_tuned
 from postil.recipes.lora_sft import train_lora
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def datasets(data: Path) -> list[Dataset]:
 
 def exact_answers(adapter: Path, trained: Sequence[Conversation]) -> dict[str, int]:
     """How many trained conversations base and adapter answer word for word, by greedy decoding."""
-    tuned = load(adapter)
+    tuned = load_tuned(adapter)
     prompts = [c.prompt for c in trained]
     sampling = Sampling(max_new_tokens=160)
     right = [a.text for a in generate_answers(tuned.model, tuned.chat_format, prompts, sampling)]
