@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from postil.config import RunConfig
 from postil.data.records import read_records
 from postil.data.splits import split_conversations
@@ -17,6 +19,7 @@ from postil.models.tuned import load_tuned
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.timeout(900)  # a minute on an idle machine
 def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     """The base answers no trained question word for word, the adapter at least 95 %; held-out loss is surely lower."""
     command = [sys.executable, "-m", "postil", "demo", "--json"]
