@@ -1,8 +1,8 @@
 """Asking an adapter, and its base beside it: `postil.load(folder).answer("...")`, `postil.compare(folder, [...])`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ Question = str | Sequence[Message]
 """A question, or a conversation that ends with one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TunedModel:
     """A base in memory with an adapter on it; either side answers.
 
@@ -27,6 +27,9 @@ class TunedModel:
     """
 
     tuned: Tuned
+
+    def __repr__(self) -> str:
+        return f"TunedModel({str(self.tuned.path)!r} on {self.manifest.base!r})"
 
     @property
     def manifest(self) -> AdapterManifest:
@@ -90,13 +93,17 @@ class TunedModel:
 
 @dataclass(frozen=True, slots=True)
 class ComparedAnswers:
-    """One question and both answers; `*_stopped` is False where an answer ran into the limit."""
+    """One question, both answers, and the one that the file expects where it says so.
+
+    `*_stopped` is False where an answer ran into the limit.
+    """
 
     question: str
     base: str
     tuned: str
     base_stopped: bool
     tuned_stopped: bool
+    expected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +133,26 @@ class Comparison:
     def _repr_html_(self) -> str:
         cut = "\n" + say("answering.unfinished")
         rows = [
-            [r.question, r.base + ("" if r.base_stopped else cut), r.tuned + ("" if r.tuned_stopped else cut)]
+            [
+                r.question,
+                *([r.expected or ""] if self.knows_expected else []),
+                r.base + ("" if r.base_stopped else cut),
+                r.tuned + ("" if r.tuned_stopped else cut),
+            ]
             for r in self.rows
         ]
         line = say("answering.model_line", base=self.base, adapter=self.adapter)
-        return html_table([say("answering.question"), "base", "tuned"], rows, [line])
+        expected = [say("evaluation.expected")] if self.knows_expected else []
+        return html_table([say("answering.question"), *expected, "base", "tuned"], rows, [line])
+
+    @property
+    def knows_expected(self) -> bool:
+        """True when at least one row has an expected answer."""
+        return any(r.expected is not None for r in self.rows)
+
+    def beside(self, expected: Mapping[str, str | None]) -> "Comparison":
+        """The same answers with what a file expects for each question."""
+        return replace(self, rows=tuple(replace(r, expected=expected.get(r.question)) for r in self.rows))
 
 
 def load(

@@ -29,7 +29,11 @@ class DataConfig(_Part):
         None, ge=16, description="Longest conversation in tokens; longer ones are listed and left out, never cut."
     )
     heldout_share: float = Field(
-        0.1, ge=0, le=0.5, description="Share of the questions kept away from training to measure the result."
+        0.1,
+        ge=0,
+        le=0.5,
+        description="Share of rows kept away from training, whole questions, to measure with: at least 20 rows "
+        "or a fifth; 0 learns all.",
     )
     drop_bad: bool = Field(False, description="Leave out rows with errors, counted, instead of stopping.")
     train_on: Literal["all", "last"] = Field(

@@ -104,6 +104,15 @@ def test_rescaling_changes_no_logit() -> None:
         assert (model(ids).logits - before).abs().max() < 1e-4
 
 
+def test_average_lies_halfway() -> None:
+    exported = pretrain.start_model(0, 0, STARTER)
+    before = exported.model.norm.weight.clone()
+    with torch.no_grad():
+        exported.model.norm.weight.add_(2.0)
+    export.average(exported, STARTER)
+    assert torch.allclose(exported.model.norm.weight, before + 1.0, atol=1e-6)
+
+
 def test_schedule_warms_up_stays_and_falls_to_zero() -> None:
     factors = [pretrain.lr_factor(step, 1000, 0.5) for step in (0, 99, 400, 750, 1000)]
     assert factors == pytest.approx([0.01, 1.0, 1.0, 0.5, 0.0])

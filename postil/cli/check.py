@@ -35,7 +35,8 @@ def check(
     counts = {name: getattr(report, name) for name in ("records_in", "kept", "fixed", "dropped")}
     screen.say("cli.run.read", file=report.file, format=report.format, **counts)
     key = "cli.check.shape_of_sheets" if report.sheets else "cli.check.shape"
-    screen.say(key, shape=report.shape, encoding=report.encoding, sheets=", ".join(report.sheets))
+    if report.shape:
+        screen.say(key, shape=report.shape, encoding=report.encoding, sheets=", ".join(report.sheets))
     show_problems(screen, report.problems)
     for conversation in report.conversations[:NUM_SHOWN]:
         screen.say("cli.check.example", "dim", place=conversation.place)
@@ -48,4 +49,6 @@ def check(
 def _verdict(report: ValidationReport) -> str:
     turns = sum(c.num_turns for c in report.conversations)
     key = "cli.check.some_bad" if report.errors else "cli.check.good"
+    if not report.conversations:
+        key = "cli.check.all_bad"
     return say(key, conversations=len(report.conversations), turns=turns, bad=report.dropped)

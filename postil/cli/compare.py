@@ -13,7 +13,7 @@ from postil.cli.prose import Prose
 from postil.cli.screen import Screen, open_screen
 from postil.data.records import read_records
 from postil.data.validation import validate_dataset
-from postil.errors import CannotWriteError, DataError, MissingInputError
+from postil.errors import CannotWriteError, DataError, MissingInputError, UsageError
 from postil.language import say
 
 NARROWEST_BESIDE = 80
@@ -30,8 +30,11 @@ def compare(
 
     Raises:
         CannotWriteError: the page exists already.
+        UsageError: the page's name does not end in .html.
     """
     screen = open_screen(as_json)
+    if html is not None and html.suffix.lower() not in {".html", ".htm"}:
+        raise UsageError("cli.compare.not_html", path=html)
     if html is not None and html.exists() and not force:
         raise CannotWriteError("answering.exists", path=html)
     asked, left_out = read_questions(questions)
@@ -40,14 +43,14 @@ def compare(
     screen.say("cli.chat.loading", "dim", path=adapter)
     from postil.answering import compare as compare_answers
 
-    comparison = compare_answers(adapter, list(asked))
+    comparison = compare_answers(adapter, list(asked)).beside(asked)
     if html is not None:
         comparison.to_html(html, force=force)
     for row in comparison.rows:
-        show_answers(screen, row.question, row.base, row.tuned, asked[row.question])
+        show_answers(screen, row.question, row.base, row.tuned, row.expected)
     if html is not None:
         screen.say("cli.compare.html_written", path=html)
-    answers = [{**asdict(row), "expected": asked[row.question]} for row in comparison.rows]
+    answers = [asdict(row) for row in comparison.rows]
     screen.result({"adapter_dir": str(adapter), "html": html and str(html), "left_out": left_out, "answers": answers})
 
 

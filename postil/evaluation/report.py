@@ -200,9 +200,5 @@ def _spread(questions: Sequence[str], limit: int) -> list[int]:
 
 def _warn(result: EvaluationReport, report: Report) -> None:
     if result.num_questions < FEWEST_QUESTIONS:
-        key, values = "evaluation.too_few", {"found": result.num_questions, "needed": FEWEST_QUESTIONS}
-    elif result.weak:
-        key, values = "evaluation.weak", {"rows": WEAK_ROWS}
-    else:
-        return
-    report(Warned(key=key, message=say(key, **values), values=values))
+        values = {"found": result.num_questions, "needed": FEWEST_QUESTIONS}
+        report(Warned(key="evaluation.too_few", message=say("evaluation.too_few", **values), values=values))

@@ -80,6 +80,10 @@ def read_manifest(adapter_dir: Path) -> AdapterManifest:
         DataError: the manifest is damaged, or of a newer format.
     """
     path = adapter_dir / MANIFEST_NAME
+    if not adapter_dir.is_dir():
+        raise MissingInputError("manifest.no_folder", path=adapter_dir)
+    if (adapter_dir / "adapter" / MANIFEST_NAME).is_file():
+        raise MissingInputError("manifest.run_folder", path=adapter_dir, adapter=adapter_dir / "adapter")
     if not path.is_file():
         raise MissingInputError("manifest.no_adapter", path=adapter_dir, name=MANIFEST_NAME)
     try:
@@ -163,7 +167,10 @@ def write_text_atomically(path: Path, text: str) -> Path:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, "utf-8", newline="\n")
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -31,12 +31,13 @@ from postil.evaluation.report import evaluate_adapter
 from postil.events import PhaseStarted, Report, RunFinished, ShouldStop, ignore, never
 from postil.models.adapter import add_adapter
 from postil.models.loading import load_base
+from postil.models.manifest import write_text_atomically
 from postil.recipes.defaults import resolve_config
 from postil.recipes.fitting import fit_pack
 from postil.recipes.prepare import open_prepared, tokenize_part
 from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
 from postil.recipes.result import RunResult, base_facts, config_hash, publish_adapter
-from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json, write_text
+from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json
 from postil.recipes.trackers import tracked
 from postil.training.loop import train_adapter
 
@@ -85,7 +86,7 @@ def train_lora(
         base = replace(base, chat_format=chat_format)
         config = resolve_config(config, len(train.examples), base_facts(base))
         config = fit_pack(config, base, longest_row=max(len(e.input_ids) for e in train.examples))
-        write_text(folder.settings, config.to_yaml())
+        write_text_atomically(folder.settings, config.to_yaml())
 
         report(PhaseStarted(phase="train"))
         model = add_adapter(base.model, config.adapter, config.training.seed)

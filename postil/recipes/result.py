@@ -153,7 +153,7 @@ def _card_settings(config: RunConfig) -> dict[str, Any]:
         "alpha": adapter.alpha,
         "dropout": adapter.dropout,
         "target modules": targets if isinstance(targets, str) else ", ".join(targets),
-        "epochs": training.epochs,
+        **({"steps": training.max_steps} if training.max_steps else {"epochs": training.epochs}),
         "rows per step": (training.batch_rows or 1) * training.accumulation,
         "learning rate": training.learning_rate,
         "seed": training.seed,

@@ -11,9 +11,7 @@ runs/shop-20260131-120000/
 """
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation
 from postil.errors import CannotWriteError, MissingInputError, UsageError
 from postil.events import AnyEvent, Report, encode_event
+from postil.models.manifest import write_text_atomically
 
 # What may differ between the first call and the one that resumes: none of it changes a weight.
 FREE_ON_RESUME = {
@@ -108,7 +107,7 @@ def open_run(config: RunConfig, resume: bool) -> tuple[RunFolder, RunConfig]:
         shutil.rmtree(folder.path)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        write_text(folder.settings, config.to_yaml())
+        write_text_atomically(folder.settings, config.to_yaml())
     except OSError as error:
         raise CannotWriteError("recipes.cannot_write", path=folder.path, reason=error.strerror) from error
     return folder, config
@@ -136,25 +135,13 @@ def _settings_to_resume(folder: RunFolder, asked: RunConfig) -> RunConfig:
     return stored.replace({"output.dir": str(folder.path), "output.force": False})
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file so that a cut leaves the old one or the new one, never half of it.
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, whole or not at all.
 
     Raises:
         CannotWriteError: the folder is read-only or the disk is full.
     """
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as beside:
-            beside.write(text)
-            beside.flush()
-            os.fsync(beside.fileno())
-        os.replace(beside.name, path)
-    except OSError as error:
-        raise CannotWriteError("recipes.cannot_write", path=path, reason=error.strerror) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON as `write_text` does."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    write_text_atomically(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def settle_chat_format(folder: RunFolder, chat_format: ChatFormat, conversations: Sequence[Conversation]) -> ChatFormat:

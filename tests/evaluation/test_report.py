@@ -148,9 +148,9 @@ def test_too_few_questions_give_no_verdict(
     report = evaluate_adapter(model, chat_format, rows, examples, max_new_tokens=2, report=seen.append)
     assert report.verdict == verdict
     assert (report.heldout_loss_base is None) == (num_rows == 0)
-    assert [e.key for e in seen if isinstance(e, Warned)] == [
-        "evaluation.weak" if verdict == "same" else "evaluation.too_few"
-    ]
+    assert report.weak
+    warned = [e.key for e in seen if isinstance(e, Warned)]
+    assert warned == ([] if verdict == "same" else ["evaluation.too_few"])
 
 
 PAIR = AnswerPair("<b>Q</b>", "A & B", "<script>x</script>", "A & B", 0.0, 1.0, 4.0, 0.5, True, Place("f.xlsx", 3, "S"))

@@ -18,11 +18,16 @@ def main() -> None:
         prog="python -m tools.starter", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     pretrain.add_arguments(parser, tokenizer_required=False)
+    parser.add_argument(
+        "--average-with", type=Path, help="an exported model to average the result with"
+    )
     args = parser.parse_args()
     args.tokenizer = args.tokenizer or args.out / "tokenizer"
     if not (args.tokenizer / "tokenizer.json").exists():
         tokenizer.write_tokenizer(tokenizer.train_tokenizer(tokenizer.sample_texts(args.corpus)), args.tokenizer)
     model = pretrain.pretrain(args)
+    if args.average_with:
+        export.average(model, args.average_with)
     model_dir: Path = args.out / "model"
     gap = export.export(model, args.tokenizer, model_dir)
     scores = evaluate.score(model_dir, args.corpus, max_rows=10**9)

@@ -30,6 +30,18 @@ def rescale(model: Qwen3ForCausalLM, s: float) -> None:
             module.variance_epsilon /= s * s
 
 
+@torch.no_grad()
+def average(model: Qwen3ForCausalLM, exported: Path, share: float = 0.5) -> None:
+    """Mixes the weights of an exported model into `model`, in place: (1 - share) ours + share theirs.
+
+    The middle of two points of one descent is usually better than either end: the noise of the last steps averages out.
+    """
+    other = Qwen3ForCausalLM.from_pretrained(exported, dtype=torch.float32)
+    rescale(other, 1 / SCALE)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        ours.lerp_(theirs, share)
+
+
 def export(model: Qwen3ForCausalLM, tokenizer_dir: Path, out: Path, s: float = SCALE) -> float:
     """Writes the model directory and returns the largest change of a logit that rescaling made (0 for a power of two).
 
