@@ -39,13 +39,20 @@ class Dataset:
     name: str
     title: str
     path: Path
+    remark: str = ""
+
+
+O12 = (
+    "Its answers are put together from interchangeable sentences: 133 questions have 800 answers. The adapter finds "
+    "the sentences, in a combination of its own: the loss is small, and hardly an answer is word for word the file's."
+)
 
 
 def datasets(data: Path) -> list[Dataset]:
     """The demo, and three real files that lie outside the repository."""
     return [
         Dataset("demo", "The demo: 96 rows of an invented shop, Chinese and English", ROOT / "postil/demo/shop.csv"),
-        Dataset("o12", "800 Chinese customer-service chats", data / "o12_customer_service_messages.jsonl"),
+        Dataset("o12", "800 Chinese customer-service chats", data / "o12_customer_service_messages.jsonl", O12),
         Dataset(
             "o17", "A workbook of 246 Chinese questions about work and worry", data / "o17_workplace_anxiety_qa.xlsx"
         ),
@@ -109,6 +116,7 @@ def section(dataset: Dataset, found: dict[str, Any]) -> str:
     lines.append(
         f"Trained questions answered word for word: base {exact['base']}, tuned {exact['tuned']} of {exact['trained']}."
     )
+    lines += [dataset.remark] if dataset.remark else []
     answers = sorted(found["report"]["answers"], key=lambda a: -a["tuned_f1"])
     for title, some in (("Best", answers[:3]), ("Worst", answers[-3:] if len(answers) > 3 else [])):
         if some:

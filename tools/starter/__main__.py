@@ -18,9 +18,7 @@ def main() -> None:
         prog="python -m tools.starter", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     pretrain.add_arguments(parser, tokenizer_required=False)
-    parser.add_argument(
-        "--average-with", type=Path, help="an exported model to average the result with"
-    )
+    parser.add_argument("--average-with", type=Path, help="an exported model to average the result with")
     args = parser.parse_args()
     args.tokenizer = args.tokenizer or args.out / "tokenizer"
     if not (args.tokenizer / "tokenizer.json").exists():
