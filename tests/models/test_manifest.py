@@ -56,7 +56,7 @@ def test_damage_is_one_plain_error(text: str, tmp_path: Path) -> None:
 
 def test_no_folder_no_manifest(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(MissingInputError, match="no folder|no adapter"):
+        with pytest.raises(MissingInputError, match=r"no folder|no adapter"):
             read_manifest(folder)
 
 
