@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from postil.config import DataConfig, RunConfig
 from postil.data.chat_template import ChatFormat
-from postil.data.conversations import Conversation, content_hash, normalize_question
+from postil.data.conversations import Conversation, content_hash
 from postil.data.examples import Tokenized, tokenize_conversations
 from postil.data.prepared import (
     Prepared,
@@ -122,8 +122,7 @@ def open_prepared(folder: Path, base: "Base") -> tuple[Split, Tokenized, Tokeniz
     about = prepared.description
     if about["chat_format"]["tokenizer"] != base.tokenizer.fingerprint:
         raise DataError("recipes.other_tokenizer", path=folder, made_for=about["base"], base=base.name)
-    questions = {normalize_question(c.question) for c in prepared.heldout.conversations}
-    split = Split(prepared.train.conversations, prepared.heldout.conversations, len(questions))
+    split = Split.of(prepared.train.conversations, prepared.heldout.conversations)
     train, heldout = (
         Tokenized(
             examples=part.examples,
