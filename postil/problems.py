@@ -1,4 +1,4 @@
-"""One thing that is wrong in the user's input, located."""
+"""One thing that is wrong in the user's input, located, with the change that would mend it where a machine can make it."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -6,6 +6,23 @@ from typing import Any, Literal
 from postil.language import say
 
 Severity = Literal["error", "warning"]
+
+FixAction = Literal[
+    "drop_row",
+    "trim",
+    "strip_control_characters",
+    "decode_mojibake",
+    "strip_html",
+    "mask_personal_data",
+    "break_control_tokens",
+    "merge_messages",
+    "drop_last_question",
+    "drop_empty_messages",
+    "keep_first_answer",
+    "fill_down",
+    "set_text",
+]
+"""What a machine can do to rows; `postil.data.checks.fixes` does each, `problems.fix.<action>` says what it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +42,33 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Fix:
+    """A change to the user's rows that a machine can make. The original file is never touched.
+
+    Args:
+        places: the rows that it changes, each whole.
+        automatic: nothing that the user meant to say is lost, or the row could not train anyway: `postil fix` does it
+            unasked. Others (masking, choosing one of several answers) are done when asked for by the problem's code.
+        values: what the action needs besides, such as the text of "set_text".
+    """
+
+    action: FixAction
+    places: tuple[Place, ...]
+    automatic: bool = True
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What it does, in the current language."""
+        return say(f"problems.fix.{self.action}", **self.values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON shape that every surface shows."""
+        rows = [{"file": p.file, "sheet": p.sheet, "row": p.row} for p in self.places]
+        return {"action": self.action, "label": self.label, "automatic": self.automatic, "rows": rows, **self.values}
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Frozen, so that the shell, the API and the page show the same thing.
 
@@ -34,6 +78,7 @@ class Problem:
         column: the column's header or the field's name, where one is to blame.
         excerpt: the first characters of what was found.
         values: what the sentences name besides.
+        fix: None where only the user can mend it.
     """
 
     code: str
@@ -43,6 +88,7 @@ class Problem:
     json_path: str | None = None
     excerpt: str = ""
     values: dict[str, Any] = field(default_factory=dict)
+    fix: Fix | None = None
 
     @property
     def message(self) -> str:
@@ -67,4 +113,5 @@ class Problem:
             "excerpt": self.excerpt,
             "message": self.message,
             "hint": self.hint,
+            "fix": self.fix.as_dict() if self.fix else None,
         }

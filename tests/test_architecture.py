@@ -29,9 +29,9 @@ def drawn_rooms() -> dict[str, set[str]]:
 def built_rooms() -> dict[str, set[str]]:
     """The same from the tree."""
     rooms: dict[str, set[str]] = {path.name: set() for path in PACKAGE.glob("*.py") if path.name != "__init__.py"}
-    for room in PACKAGE.iterdir():
-        if (room / "__init__.py").exists():
-            rooms[f"{room.name}/"] = {path.stem for path in room.glob("*.py")} - {"__init__"}
+    for start in PACKAGE.rglob("__init__.py"):
+        if (room := start.parent) != PACKAGE:
+            rooms[f"{room.relative_to(PACKAGE).as_posix()}/"] = {path.stem for path in room.glob("*.py")} - {"__init__"}
     return rooms
 
 
@@ -57,7 +57,8 @@ def test_order_of_imports_is_the_contract() -> None:
 def test_light_rooms_leave_torch_out() -> None:
     """In a fresh process, so that what other tests imported does not count."""
     modules = [f"postil.{name}" for name in LIGHT]
-    modules += [f"postil.data.{path.stem}" for path in (PACKAGE / "data").glob("*.py") if path.stem != "__init__"]
+    data = (path.relative_to(PACKAGE).with_suffix("") for path in (PACKAGE / "data").rglob("*.py"))
+    modules += [".".join(("postil", *path.parts)).removesuffix(".__init__") for path in data]
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n"
     code += f"print(*(name for name in {HEAVY} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from postil.data.encodings import detect_encoding, is_guess
-from postil.data.json_values import read_json, read_jsonl, sniff_json
-from postil.data.tables import Row, find_delimiter, read_csv_rows, read_sheet_rows, workbook_sheets
+from postil.data.files.encodings import detect_encoding, is_guess
+from postil.data.files.json_values import read_json, read_jsonl, sniff_json
+from postil.data.shapes.record import Record
+from postil.data.files.tables import Row, find_delimiter, read_csv_rows, read_sheet_rows, workbook_sheets
 from postil.errors import DataError, MissingInputError
 from postil.problems import Place, Problem
 
@@ -15,16 +16,6 @@ FileFormat = Literal["jsonl", "json", "csv", "xlsx"]
 _OLD_OFFICE = bytes.fromhex("d0cf11e0a1b11ae1")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A raw entry of a file.
-
-    Args:
-        fields: by header or JSON key, as written. Cells of a table are always text.
-    """
-
-    place: Place
-    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from postil.data.columns import find_layout, list_names
+from postil.data.shapes.columns import find_layout, list_names
 from postil.data.conversations import Conversation, Message, normalize_question
-from postil.data.formats import read_messages
+from postil.data.shapes.formats import read_messages
 from postil.data.records import Record, Records
 from postil.problems import Place, Problem, Severity
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 
-from postil.data import drafts, formats
+from postil.data.shapes import drafts, formats
 from postil.data.records import read_records
 from postil.data.validation import ValidationReport, validate_dataset
 from postil.language import has_sentence, use_language

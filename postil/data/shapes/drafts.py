@@ -27,7 +27,12 @@ _BLANK_CODES = {"user": "missing_question", "assistant": "missing_answer"}
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message before its text and order are judged. `column` is the record's field it comes from."""
+    """A message before its text and order are judged.
+
+    Args:
+        column: the record's field it comes from.
+        place: where it stands, if elsewhere than the record: chats put together of several rows or lines.
+    """
 
     role: str
     content: Any
@@ -36,6 +41,7 @@ class Draft:
     weight: Any = None
     calls_tool: bool = False
     is_pair: bool = False
+    place: Place | None = None
 
 
 @dataclass(slots=True)

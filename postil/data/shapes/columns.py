@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 # Earlier names win where a record has several: a table with "user" and "question" keeps names in the first.
 QUESTIONS = (
@@ -92,12 +93,25 @@ CHOSEN = ("chosen", "chosen_response", "preferred_output")
 KTO_LABELS = ("label", "kto_tag", "kto_label")
 
 
+Kind = Literal["qa", "chat", "classification", "preference", "tool_calls", "not_qa"]
+"""What records are: single questions with answers, chats of several turns, texts with labels, comparisons, or neither."""
+
+Reason = Literal["named", "mapped", "by_content", "no_header", "structure"]
+"""Why a layout was taken: names known, the user's `--map`, what stands in the columns, no header row, nested lists."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Which field of a record holds what; None where no field does.
 
     Args:
+        session: same value, same chat.
+        speaker: who says what stands in `content`.
+        content: what a speaker says.
+        time: orders the rows of a chat.
         ignored_pairs: (field used, field left out) where two fields could both be the question, or the answer.
+        kind: "classification" where the answer is a label.
+        confidence: 0 to 1; under 0.9 the user is asked to look.
     """
 
     question: str | None = None
@@ -111,6 +125,13 @@ class Layout:
     chosen: tuple[str, ...] = ()
     kto_labels: tuple[str, ...] = ()
     ignored_pairs: tuple[tuple[str, str], ...] = ()
+    session: str | None = None
+    speaker: str | None = None
+    content: str | None = None
+    time: str | None = None
+    kind: Kind = "qa"
+    confidence: float = 1.0
+    reason: Reason = "named"
 
     @property
     def is_pair(self) -> bool:

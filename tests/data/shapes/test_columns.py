@@ -1,6 +1,6 @@
 import pytest
 
-from postil.data.columns import find_layout, normalize_name
+from postil.data.shapes.columns import find_layout, normalize_name
 
 
 @pytest.mark.parametrize(

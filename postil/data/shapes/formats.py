@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from postil.data.columns import Layout, find_layout, list_names, normalize_name
+from postil.data.shapes.columns import Layout, find_layout, list_names, normalize_name
 from postil.data.conversations import Message
-from postil.data.drafts import Draft, Findings, is_blank, judge_drafts, plain_text
-from postil.data.json_values import decode_json
-from postil.data.records import Record
+from postil.data.shapes.drafts import Draft, Findings, is_blank, judge_drafts, plain_text
+from postil.data.files.json_values import decode_json
+from postil.data.shapes.record import Record
 from postil.problems import Problem
 
 _ROLE_KEYS = ("role", "from", "speaker", "author")

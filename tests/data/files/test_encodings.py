@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from postil.data.encodings import detect_encoding
+from postil.data.files.encodings import detect_encoding
 from postil.errors import DataError
 
 CHINESE = "问题,答案\n" + "怎么退货？,您好，请在订单页面申请退货，客服会在一个工作日内处理。\n" * 20
@@ -46,7 +46,7 @@ def test_one_broken_byte_in_utf8_is_located_not_guessed_away(tmp_path: Path) -> 
 
 
 def test_a_character_across_two_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("postil.data.encodings.CHUNK_BYTES", 5)
+    monkeypatch.setattr("postil.data.files.encodings.CHUNK_BYTES", 5)
     path = tmp_path / "file.txt"
     path.write_text("a问b题c答d案", encoding="utf-8")
     assert detect_encoding(path) == "utf-8"

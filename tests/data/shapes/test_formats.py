@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postil.data.formats import read_messages
+from postil.data.shapes.formats import read_messages
 from postil.data.records import Record
 from postil.problems import Place
 

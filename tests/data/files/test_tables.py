@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from postil.data import tables
-from postil.data.tables import Row, cell_text, find_delimiter, read_csv_rows, read_sheet_rows, workbook_sheets
+from postil.data.files import tables
+from postil.data.files.tables import Row, cell_text, find_delimiter, read_csv_rows, read_sheet_rows, workbook_sheets
 from postil.errors import DataError
 from postil.problems import Problem
 

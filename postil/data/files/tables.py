@@ -10,7 +10,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, TextIO
 
-from postil.data.columns import find_layout
+from postil.data.shapes.columns import find_layout
 from postil.errors import DataError
 from postil.problems import Place, Problem
 

@@ -1,0 +1,1 @@
+"""What is wrong in rows and between them, and how a machine can mend it."""

@@ -1,0 +1,1 @@
+"""From bytes to rows: encodings, tables, workbooks, documents and archives, each read within limits."""

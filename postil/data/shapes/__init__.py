@@ -1,0 +1,1 @@
+"""From rows to messages: which column, field or line says what."""
