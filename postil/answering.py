@@ -1,6 +1,6 @@
 """Asking an adapter, and its base beside it: `postil.load(folder).answer("...")`, `postil.compare(folder, [...])`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +11,16 @@ from postil.errors import CannotWriteError, UsageError
 from postil.evaluation.tables import html_page, html_table
 from postil.language import current_language, say
 from postil.models.adapter import adapter_disabled
-from postil.models.generation import GREEDY, Answer, Sampling, Side, generate_answers, stream_both, stream_text
+from postil.models.generation import (
+    GREEDY,
+    Answer,
+    Sampling,
+    Side,
+    generate_answers,
+    next_piece,
+    stream_both,
+    stream_text,
+)
 from postil.models.manifest import AdapterManifest, write_text_atomically
 from postil.models.tuned import Tuned, load_tuned
 
@@ -46,16 +55,25 @@ class TunedModel:
 
     def stream(
         self, question: Question, system: str | None = None, sampling: Sampling = GREEDY, side: Side = "tuned"
-    ) -> Iterator[str]:
-        """One answer, piece by piece; take it to its end, or close it, before asking anything else."""
+    ) -> Generator[str, None, Answer]:
+        """One answer, piece by piece; take it to its end, or close it, before asking anything else.
+
+        Returns:
+            The whole answer, as the generator's value.
+        """
         stream = stream_text(self.tuned.model, self.tuned.chat_format, self.messages(question, system), sampling)
-        while (piece := self._next(stream, side)) is not None:
+        while not isinstance(piece := next_piece(stream, self.tuned.model, side), Answer):
             yield piece
+        return piece
 
     def stream_both(
         self, base: Question, tuned: Question, system: str | None = None, sampling: Sampling = GREEDY
-    ) -> Iterator[tuple[Side, str]]:
-        """Both answers in turns, piece by piece. In a chat each side is sent its own earlier answers."""
+    ) -> Generator[tuple[Side, str], None, dict[Side, Answer]]:
+        """Both answers in turns, piece by piece. In a chat each side is sent its own earlier answers.
+
+        Returns:
+            The whole answers, as the generator's value.
+        """
         prompts = (self.messages(base, system), self.messages(tuned, system))
         return stream_both(self.tuned.model, self.tuned.chat_format, *prompts, sampling)
 
@@ -85,10 +103,6 @@ class TunedModel:
     def _answers(self, prompts: Sequence[Sequence[Message]], sampling: Sampling, side: Side) -> list[Answer]:
         with adapter_disabled(self.tuned.model) if side == "base" else nullcontext():
             return generate_answers(self.tuned.model, self.tuned.chat_format, prompts, sampling)
-
-    def _next(self, stream: Iterator[str], side: Side) -> str | None:
-        with adapter_disabled(self.tuned.model) if side == "base" else nullcontext():
-            return next(stream, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from postil.cli.exits import INTERRUPTED, Failure, describe_failure
 from postil.cli.help import TaughtCommand, TaughtGroup
 from postil.cli.merge import merge
 from postil.cli.models import models
-from postil.cli.options import LanguageOption
+from postil.cli.options import LanguageOption, choose_language
 from postil.cli.prepare import prepare
 from postil.cli.screen import open_screen, show_problems
 from postil.cli.train import train
@@ -62,16 +62,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes the process's.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a console that lacks a character shows "?" instead of failing
             stream.reconfigure(errors="replace")
     try:
-        code = get_command(app).main(args=given, prog_name="postil", standalone_mode=False)
+        code = get_command(app).main(args=take_language(given), prog_name="postil", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
-        return _tell(error, as_json="--json" in given)
+        return _tell(error, as_json)
     if code == INTERRUPTED:  # the parser turns Ctrl-C into its own exit
-        return _tell(KeyboardInterrupt(), as_json="--json" in given)
+        return _tell(KeyboardInterrupt(), as_json)
     return code if isinstance(code, int) else 0
+
+
+def take_language(arguments: Sequence[str]) -> list[str]:
+    """Arguments without `--lang`, which any verb takes at any place; the language is set before anything is said.
+
+    Raises:
+        UsageError: a language that has no catalog.
+    """
+    rest = list(arguments)
+    end = rest.index("--") if "--" in rest else len(rest)
+    for i in reversed(range(end)):
+        if rest[i].startswith("--lang="):
+            choose_language(rest.pop(i).partition("=")[2])
+        elif rest[i] == "--lang" and i + 1 < end:
+            choose_language(rest[i + 1])
+            del rest[i : i + 2]
+    return rest
 
 
 def _tell(error: BaseException, as_json: bool) -> int:

@@ -1,7 +1,7 @@
 """`postil chat`: base and adapter answer the same question at once, from one model in memory."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +14,11 @@ from postil.cli.screen import Screen, open_screen
 from postil.data.conversations import Message
 from postil.errors import DataError, UsageError
 from postil.language import say
+from postil.models.manifest import read_manifest
 
 if TYPE_CHECKING:
     from postil.answering import TunedModel
-    from postil.models.generation import Sampling, Side
+    from postil.models.generation import Answer, Sampling, Side
 
 END = {"exit", "quit"}
 START_OVER = "/new"
@@ -64,6 +65,7 @@ def chat(
     if base_only and tuned_only:
         raise UsageError("cli.chat.both_only")
     screen = open_screen()
+    read_manifest(adapter)  # a wrong folder is said before the seconds that loading takes
     screen.say("cli.chat.loading", "dim", path=adapter)
     from postil.answering import load
     from postil.models.generation import Sampling
@@ -111,26 +113,44 @@ def _questions(screen: Screen) -> Iterator[str]:
 
 def _answer(screen: Screen, tuned: "TunedModel", histories: Histories, sampling: "Sampling") -> dict[str, str]:
     """Streams the answers onto the screen and returns them whole."""
-    texts = dict.fromkeys(histories.sides, "")
-    pieces = _pieces(tuned, histories, sampling)
+    texts, unfinished = dict.fromkeys(histories.sides, ""), set[str]()
+    pieces = _pieces(tuned, histories, sampling, unfinished)
+
+    def shown() -> dict[str, str]:
+        mark = "\n" + say("answering.unfinished")
+        return {side: text + mark * (side in unfinished) for side, text in texts.items()}
+
     if not screen.is_terminal:
         for side, piece in pieces:
             texts[side] += piece
-        show_sides(screen, texts)
+        show_sides(screen, shown())
         return texts
     with Live(console=screen.console, refresh_per_second=12, vertical_overflow="visible") as live:
         for side, piece in pieces:
             texts[side] += piece
             live.update(side_by_side(screen, texts))
+        live.update(side_by_side(screen, shown()))
     return texts
 
 
-def _pieces(tuned: "TunedModel", histories: Histories, sampling: "Sampling") -> Iterator[tuple[str, str]]:
-    """(side, piece of text), both sides in turns."""
+def _pieces(
+    tuned: "TunedModel", histories: Histories, sampling: "Sampling", unfinished: set[str]
+) -> Iterator[tuple[str, str]]:
+    """(side, piece of text), both sides in turns; the sides that ran into the limit are left in `unfinished`."""
     messages = histories.messages
     if len(messages) == 2:
-        yield from tuned.stream_both(messages["base"], messages["tuned"], sampling=sampling)
+        answers = yield from tuned.stream_both(messages["base"], messages["tuned"], sampling=sampling)
+        unfinished.update(side for side, answer in answers.items() if not answer.stopped)
         return
     side: Side = "base" if "base" in messages else "tuned"
-    for piece in tuned.stream(messages[side], sampling=sampling, side=side):
-        yield side, piece
+    answer = yield from _beside(side, tuned.stream(messages[side], sampling=sampling, side=side))
+    unfinished.update([] if answer.stopped else [side])
+
+
+def _beside(side: str, pieces: "Generator[str, None, Answer]") -> "Generator[tuple[str, str], None, Answer]":
+    while True:
+        try:
+            yield side, next(pieces)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer

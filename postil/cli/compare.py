@@ -15,6 +15,7 @@ from postil.data.records import read_records
 from postil.data.validation import validate_dataset
 from postil.errors import CannotWriteError, DataError, MissingInputError, UsageError
 from postil.language import say
+from postil.models.manifest import read_manifest
 
 NARROWEST_BESIDE = 80
 
@@ -40,6 +41,7 @@ def compare(
     asked, left_out = read_questions(questions)
     if left_out:
         screen.say("cli.compare.left_out", "yellow", count=left_out, path=questions)
+    read_manifest(adapter)  # a wrong folder is said before the seconds that loading takes
     screen.say("cli.chat.loading", "dim", path=adapter)
     from postil.answering import compare as compare_answers
 

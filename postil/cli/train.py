@@ -1,5 +1,6 @@
 """`postil train`: from a file of questions and answers to a tested adapter."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from postil.cli.run_view import RunView, show_evaluation
 from postil.cli.screen import Screen, duration, open_screen, shell_line, show_problems
 from postil.cli.stopping import stop_on_signals
 from postil.config import RunConfig, load_config, parse_assignments, setting_paths
-from postil.errors import DataError, PostilError, UsageError
+from postil.errors import DataError, MissingInputError, PostilError, UsageError
 from postil.language import current_language, say
 
 if TYPE_CHECKING:
@@ -80,11 +81,30 @@ def train(
     if chosen.data.file is None:
         raise UsageError("cli.train.no_file")
     screen = open_screen(as_json, quiet)
+    if resume and show_finished(screen, chosen):
+        return
+    if not Path(chosen.data.file).exists() and not resume:  # said before the seconds that loading takes
+        raise MissingInputError("data.no_file", path=chosen.data.file)
     if chosen.model.base == "starter" and model is None and not resume:
         _say_that_starter_is_a_toy(screen, chosen)
     result = _train_or_ask(chosen, screen, resume=resume, samples=samples)
     show_result(screen, result, Path(chosen.data.file))
     screen.result(result.as_dict())
+
+
+def show_finished(screen: Screen, config: RunConfig) -> bool:
+    """Says so when the run that should go on is complete already."""
+    folder = Path(config.output.dir or "")
+    if not config.output.dir or not (folder / "result.json").is_file():
+        return False
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    screen.say("cli.train.finished", "bold", path=folder, steps=result["steps"])
+    screen.say(f"evaluation.verdict.{result['verdict']}")
+    screen.say("cli.result.next", "bold")
+    for arguments in next_commands(folder / "adapter", folder, Path(config.data.file or "")):
+        screen.command(*arguments)
+    screen.result(result)
+    return True
 
 
 def _say_that_starter_is_a_toy(screen: Screen, config: RunConfig) -> None:

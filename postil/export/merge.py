@@ -5,6 +5,7 @@ W' = W + scale * B @ A        computed in fp32, whatever the base is stored in
 
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from postil.errors import CannotWriteError, PostilError
 from postil.models.base_folder import read_json
 from postil.models.tokenizer import quiet_transformers
 from postil.models.tuned import Tuned, load_tuned
+from postil.operating_system import os_reason
 
 ALLOWED_DIFFERENCE = 1e-4
 """Largest difference of logits that fp32 merging may make, relative to the largest logit where that is above 1."""
@@ -133,7 +135,7 @@ def _write(merged: Any, tuned: Tuned, out_dir: Path, force: bool) -> int:
             shutil.rmtree(out_dir)
         os.replace(temporary, out_dir)
     except OSError as error:
-        raise CannotWriteError("export.cannot_write", path=out_dir, reason=error.strerror or str(error)) from None
+        raise CannotWriteError("export.cannot_write", path=out_dir, reason=os_reason(error)) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return num_bytes
@@ -149,3 +151,5 @@ def _save(merged: Any, tuned: Tuned, folder: Path) -> None:
     with quiet_transformers():
         merged.save_pretrained(str(folder), max_shard_size="5GB")
         tokenizer.save(folder)
+    for file in folder.iterdir():  # safetensors makes its files readable by their owner only
+        file.chmod(stat.S_IMODE(folder.stat().st_mode) & 0o666)

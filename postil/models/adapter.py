@@ -27,6 +27,7 @@ from transformers.pytorch_utils import Conv1D
 from postil.config import AdapterConfig
 from postil.errors import CannotWriteError, DataError, MissingInputError, UsageError
 from postil.models.adapter_start import START, START_METHODS, merge_start, set_start
+from postil.operating_system import os_reason
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 ADAPTER = "default"
@@ -182,7 +183,7 @@ def save_adapter_weights(model: PeftModel, directory: Path, base: str, revision:
             beside.write_bytes(content)
             os.replace(beside, directory / name)
     except OSError as error:
-        raise CannotWriteError("adapter.cannot_write", path=directory, reason=error.strerror or error) from error
+        raise CannotWriteError("adapter.cannot_write", path=directory, reason=os_reason(error)) from error
 
 
 def load_adapter(base_model: PreTrainedModel, directory: Path) -> PeftModel:

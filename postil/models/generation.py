@@ -8,7 +8,7 @@
 `model` is a plain transformers model or a PEFT one; whether an adapter is on is the caller's choice.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -29,6 +29,7 @@ __all__ = [
     "Side",
     "decode",
     "generate_answers",
+    "next_piece",
     "stream_both",
     "stream_text",
 ]
@@ -162,8 +163,12 @@ def _decode_chat(
 
 def stream_text(
     model: nn.Module, chat_format: ChatFormat, messages: Sequence[Message], sampling: Sampling = GREEDY
-) -> Iterator[str]:
-    """Answers one prompt, handing out text while it is written; the pieces joined are `generate_answers`' text."""
+) -> Generator[str, None, Answer]:
+    """Answers one prompt, handing out text while it is written; the pieces joined are `generate_answers`' text.
+
+    Returns:
+        The whole answer, as the generator's value.
+    """
     text = AnswerText(chat_format)
     pieces: list[str] = []
 
@@ -176,6 +181,7 @@ def stream_text(
             yield piece
     if not text.stopped and (rest := text.finish()):
         yield rest
+    return text.answer
 
 
 def stream_both(
@@ -184,22 +190,37 @@ def stream_both(
     base_messages: Sequence[Message],
     tuned_messages: Sequence[Message],
     sampling: Sampling = GREEDY,
-) -> Iterator[tuple[Side, str]]:
+) -> Generator[tuple[Side, str], None, dict[Side, Answer]]:
     """Answers with the base and with the adapter, a token of each in turn, from one model in memory.
 
     The two message lists differ once a chat has a second turn, because each side remembers its own answers.
+
+    Returns:
+        The whole answers, as the generator's value.
     """
     if sampling.seed is None:
         sampling = replace(sampling, seed=torch.Generator().seed())  # both sides draw the same numbers
-    streams: dict[Side, Iterator[str]] = {
+    streams: dict[Side, Generator[str, None, Answer]] = {
         "base": stream_text(model, chat_format, base_messages, sampling),
         "tuned": stream_text(model, chat_format, tuned_messages, sampling),
     }
+    answers: dict[Side, Answer] = {}
     while streams:
         for side in list(streams):
-            with adapter_disabled(model) if side == "base" else nullcontext():
-                piece = next(streams[side], None)
-            if piece is None:
+            piece = next_piece(streams[side], model, side)
+            if isinstance(piece, Answer):
+                answers[side] = piece
                 del streams[side]
             else:
                 yield side, piece
+    return answers
+
+
+def next_piece(stream: Generator[str, None, Answer], model: nn.Module, side: Side) -> str | Answer:
+    """The stream's next piece of text, decoded by the side that it belongs to; the whole answer when it has ended."""
+    with adapter_disabled(model) if side == "base" else nullcontext():
+        try:
+            return next(stream)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer

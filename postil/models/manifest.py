@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from postil.errors import CannotWriteError, DataError, MissingInputError
+from postil.operating_system import os_reason
 
 MANIFEST_NAME = "postil.json"
 CARD_NAME = "README.md"
@@ -174,5 +175,5 @@ def write_text_atomically(path: Path, text: str) -> Path:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise CannotWriteError("manifest.cannot_write", path=path, reason=error.strerror or str(error)) from None
+        raise CannotWriteError("manifest.cannot_write", path=path, reason=os_reason(error)) from None
     return path

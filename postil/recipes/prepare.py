@@ -23,6 +23,7 @@ from postil.data.splits import Split, split_conversations
 from postil.data.validation import validate_dataset
 from postil.errors import CannotWriteError, DataError, UsageError
 from postil.events import PhaseStarted, Report, ignore
+from postil.operating_system import os_reason
 from postil.recipes.reporting import report_data, report_split, report_tokens, warn
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: boo
         out.mkdir(parents=True, exist_ok=True)
         write_prepared(out, prepared)
     except OSError as error:
-        raise CannotWriteError("recipes.cannot_write", path=out, reason=error.strerror) from error
+        raise CannotWriteError("recipes.cannot_write", path=out, reason=os_reason(error)) from error
     counts = prepared.description
     return PreparedResult(
         out, len(parts[0].examples), len(parts[1].examples), counts["tokens"], counts["trained_tokens"]

@@ -14,6 +14,7 @@ from postil.evaluation.report import EvaluationReport
 from postil.models.adapter import save_adapter_weights
 from postil.models.loading import Base
 from postil.models.manifest import AdapterManifest, write_card, write_manifest
+from postil.operating_system import os_reason
 from postil.recipes.defaults import BaseFacts
 from postil.recipes.run_folder import RunFolder
 from postil.training.loop import TrainResult
@@ -135,7 +136,7 @@ def publish_adapter(
         shutil.rmtree(folder.adapter, ignore_errors=True)
         os.replace(beside, folder.adapter)
     except OSError as error:
-        raise CannotWriteError("recipes.cannot_write", path=folder.adapter, reason=error.strerror) from error
+        raise CannotWriteError("recipes.cannot_write", path=folder.adapter, reason=os_reason(error)) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

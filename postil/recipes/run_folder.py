@@ -25,6 +25,7 @@ from postil.data.conversations import Conversation
 from postil.errors import CannotWriteError, MissingInputError, UsageError
 from postil.events import AnyEvent, Report, encode_event
 from postil.models.manifest import write_text_atomically
+from postil.operating_system import os_reason
 
 # What may differ between the first call and the one that resumes: none of it changes a weight.
 FREE_ON_RESUME = {
@@ -109,7 +110,7 @@ def open_run(config: RunConfig, resume: bool) -> tuple[RunFolder, RunConfig]:
         folder.path.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder.settings, config.to_yaml())
     except OSError as error:
-        raise CannotWriteError("recipes.cannot_write", path=folder.path, reason=error.strerror) from error
+        raise CannotWriteError("recipes.cannot_write", path=folder.path, reason=os_reason(error)) from error
     return folder, config
 
 
@@ -177,14 +178,14 @@ def _event_log(folder: RunFolder, report: Report) -> Iterator[Report]:
     try:
         log = folder.events.open("ab", buffering=0)
     except OSError as error:
-        raise CannotWriteError("recipes.cannot_write", path=folder.events, reason=error.strerror) from error
+        raise CannotWriteError("recipes.cannot_write", path=folder.events, reason=os_reason(error)) from error
     with log:
 
         def record(event: AnyEvent) -> None:
             try:
                 log.write(encode_event(event))
             except OSError as error:
-                raise CannotWriteError("recipes.cannot_write", path=folder.events, reason=error.strerror) from error
+                raise CannotWriteError("recipes.cannot_write", path=folder.events, reason=os_reason(error)) from error
             report(event)
 
         yield record

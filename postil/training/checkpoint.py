@@ -20,6 +20,7 @@ from typing import Any
 from postil.errors import CannotWriteError, DataError
 from postil.events import Report, Warned
 from postil.language import say
+from postil.operating_system import os_reason
 
 FOLDER, MANIFEST, FORMAT = "checkpoints", "MANIFEST.json", 1
 _WRITING, _DELETING = ".writing-", ".deleting-"
@@ -63,7 +64,7 @@ def save_checkpoint(
         _sync_folder(folder)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise CannotWriteError("training.cannot_write", path=place, reason=error.strerror or error) from error
+        raise CannotWriteError("training.cannot_write", path=place, reason=os_reason(error)) from error
     return Checkpoint(place, step, data_hash, config_hash)
 
 
@@ -133,7 +134,7 @@ def keep_checkpoints(run_dir: Path, keep: int, best_step: int | None) -> None:
             if step != best_step:
                 _remove(path)
     except OSError as error:
-        raise CannotWriteError("training.cannot_write", path=path, reason=error.strerror or error) from error
+        raise CannotWriteError("training.cannot_write", path=path, reason=os_reason(error)) from error
 
 
 def checkpoint_steps(run_dir: Path) -> list[int]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from babel.messages.pofile import read_po
 
-from postil.cli.app import app, main
+from postil.cli.app import app, main, take_language
 from postil.cli.exits import describe_failure
 from postil.config import setting_paths
 from postil.errors import DataError, MissingInputError, Stopped
-from postil.language import CATALOGS, use_language
+from postil.language import CATALOGS, current_language, use_language
 from tests.cli.conftest import Shell, last_json
 
 VERBS = ("demo", "check", "train", "chat", "compare", "merge", "prepare", "models", "doctor")
@@ -152,3 +152,13 @@ def test_every_setting_is_explained_in_both_languages(shell: Shell) -> None:
 def test_app_is_what_the_entry_point_runs() -> None:
     assert app.info.help == "cli.help"
     assert main(["--version"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--lang", "zh", "models"], ["models", "--lang", "zh"], ["models", "--lang=zh"]])
+def test_the_language_is_taken_at_any_place(arguments: list[str]) -> None:
+    assert take_language(arguments) == ["models"]
+    assert current_language() == "zh"
+
+
+def test_what_follows_two_hyphens_is_no_option() -> None:
+    assert take_language(["check", "--", "--lang", "zh"]) == ["check", "--", "--lang", "zh"]

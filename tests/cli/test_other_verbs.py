@@ -4,7 +4,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +21,9 @@ from postil.config import RunConfig
 from postil.data.conversations import Message
 from postil.errors import DataError, MissingInputError
 from postil.export.merge import MergeReport
-from postil.language import use_language
+from postil.language import say, use_language
 from postil.models.catalog import CATALOG
-from postil.models.generation import Sampling
+from postil.models.generation import Answer, Sampling
 from postil.recipes.result import RunResult
 from tests.cli.conftest import Shell, last_json
 from tests.cli.test_train import result_in
@@ -90,6 +90,7 @@ def test_compare_shows_both_sides_and_never_overwrites_a_page(
     shell: Shell, bad_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("postil.answering.compare", _compared)
+    monkeypatch.setattr("postil.cli.compare.read_manifest", lambda folder: None)
     code, out, _ = shell("compare", "adapter", "--questions", bad_file, "--html", "page.html")
     assert code == 0
     assert "base> base on 怎么退货？" in out
@@ -111,15 +112,17 @@ class FakeTuned:
 
     def stream_both(
         self, base: Sequence[Message], tuned: Sequence[Message], *, sampling: Sampling
-    ) -> Iterator[tuple[str, str]]:
+    ) -> Generator[tuple[str, str], None, dict[str, Answer]]:
         self.sent.append((list(base), list(tuned)))
         yield "base", f"B{len(base)}"
         yield "tuned", f"T{len(tuned)}"
         yield "base", "!"
+        return {"base": Answer("", len(base) < 4, 1), "tuned": Answer("", True, 1)}
 
-    def stream(self, messages: Sequence[Message], *, sampling: Sampling, side: str) -> Iterator[str]:
+    def stream(self, messages: Sequence[Message], *, sampling: Sampling, side: str) -> Generator[str, None, Answer]:
         self.sent.append((list(messages),))
         yield f"{side}{len(messages)}"
+        return Answer("", True, 1)
 
 
 @pytest.fixture
@@ -127,6 +130,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> FakeTuned:
     """An adapter that is quick."""
     fake = FakeTuned()
     monkeypatch.setattr("postil.answering.load", lambda adapter: fake)
+    monkeypatch.setattr("postil.cli.chat.read_manifest", lambda folder: None)
     return fake
 
 
@@ -144,6 +148,7 @@ def test_chat_reads_a_pipe_keeps_a_history_a_side_and_starts_over(
         "base> B2!",
         "tuned> T2",
     ]
+    assert out.count(say("answering.unfinished")) == 1  # the base's second answer ran into the limit
     base, tuned_messages = tuned.sent[1]
     assert base[0] == Message("system", "Be kind.")
     assert base[2] == Message("assistant", "B2!")
@@ -189,6 +194,7 @@ def test_merge_says_where_the_model_is(shell: Shell, monkeypatch: pytest.MonkeyP
         return MergeReport(out, "starter", "fp32", 2_500_000, 1e-6)
 
     monkeypatch.setattr("postil.export.merge.merge_adapter", merge_adapter)
+    monkeypatch.setattr("postil.cli.merge.read_manifest", lambda folder: None)
     code, out, err = shell("merge", "adapter", "-o", "merged", "--json")
     assert code == 0
     expected = {"model_dir": "merged", "bytes": 2_500_000, "dtype": "fp32", "logit_difference": 1e-6}
@@ -256,6 +262,7 @@ def test_demo_marks_what_was_not_trained(shell: Shell, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("postil.recipes.lora_sft.train_lora", road)
     monkeypatch.setattr("postil.answering.compare", _compared)
+    monkeypatch.setattr("postil.cli.compare.read_manifest", lambda folder: None)
     code, out, _ = shell("demo")
     assert code == 0
     assert len(re.findall(r"^base +tuned *$", out, re.MULTILINE)) == 5

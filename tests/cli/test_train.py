@@ -185,6 +185,7 @@ def _road_that_raises(error: Exception, run_dir: Path) -> Recipe:
 
 def test_a_stop_prints_the_command_that_resumes(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run_dir, file = Path("runs/it's mine"), tmp_path / "my file.csv"
+    file.write_text("question,answer\n1,2\n", "utf-8")
     road = _road_that_raises(Stopped("cli.stopped", by_signal=2), run_dir)
     monkeypatch.setattr("postil.recipes.lora_sft.train_lora", road)
     code, _, err = shell("train", file)
@@ -286,3 +287,20 @@ def test_ctrl_c_in_training_saves_and_the_printed_command_goes_on(good_file: Pat
     assert next(e for e in planned if e.get("event") == "training_planned")["first_step"] >= 2
     assert planned[-1]["steps"] == 30
     assert time.monotonic() - started < 200
+
+
+def test_a_run_that_is_finished_is_not_done_again(shell: Shell, good_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "result.json").write_text('{"steps": 7, "verdict": "better"}', "utf-8")
+    code, out, _ = shell("train", good_file, "-o", run, "--resume")
+    assert code == 0
+    assert "finished already" in out
+    assert shlex.join(["postil", "chat", str(run / "adapter")]) in out
+    _, out, _ = shell("train", good_file, "-o", run, "--resume", "--json")
+    assert last_json(out) == {"steps": 7, "verdict": "better"}
+
+
+def test_a_missing_file_is_said_before_anything_is_loaded(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "postil.recipes.lora_sft", None)  # importing it would fail
+    assert shell("train", "nowhere.xlsx")[0] == 66

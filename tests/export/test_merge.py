@@ -144,7 +144,7 @@ def test_a_full_disk_leaves_nothing_and_says_so(
 
     monkeypatch.setattr(merge, "_save", full)
     before = sorted(p.name for p in tmp_path.iterdir())
-    with pytest.raises(CannotWriteError, match="No space left"):
+    with pytest.raises(CannotWriteError, match="no space is left"):
         merge_adapter(pair[1], tmp_path / "merged")
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
