@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 CORPUS ?= ../shared/corpus
 STARTER_OUT ?= runs/starter
 
-.PHONY: demo test check slow starter wheel schema clean
+.PHONY: demo test check slow fuzz starter wheel schema clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/postil demo
@@ -27,6 +27,10 @@ check: $(VENV)/.installed-dev
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow --timeout 3600
 
+# Twenty thousand broken files, read as `postil check` reads; at most half an hour. See tools/fuzz.
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.fuzz
+
 # The starter base model, from the corpus to the exported weights: hours. See tools/starter.
 starter: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.starter --corpus $(CORPUS) --out $(STARTER_OUT)
@@ -36,6 +40,7 @@ wheel: $(VENV)/.installed
 
 schema: $(VENV)/.installed
 	$(BIN)/python -m tools.config_schema
+	$(BIN)/python -m tools.problem_tables
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

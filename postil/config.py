@@ -5,15 +5,20 @@ None is filled in by `recipes/defaults.py` from the data and the model; the reso
 The sentence under each field is its help text in English; the Chinese one has the key `config.<path>` in the catalogs.
 """
 
+import codecs
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from postil.errors import MissingInputError, UsageError
+
+Purpose = Literal["question", "answer", "system", "history", "session", "speaker", "content", "time"]
+"""What a column can be for; `postil.data.options` has the same."""
 
 
 class _Part(BaseModel):
@@ -25,8 +30,23 @@ class DataConfig(_Part):
 
     file: str | None = Field(None, description="A file of questions and answers, or a folder made by `postil prepare`.")
     system: str | None = Field(None, description="A system message for conversations that have none.")
+    map: dict[Purpose, str] = Field(
+        {},
+        description="Which column or field is what, such as question=Ask,answer=Reply, if it is found out wrongly.",
+    )
+    encoding: str | None = Field(
+        None, description="How a text file writes its characters, such as gb18030; None finds it out."
+    )
+    single_turn: bool = Field(
+        False, description="Read every question with its answer alone, not as a part of a longer chat."
+    )
     max_length_tokens: int | None = Field(
-        None, ge=16, description="Longest conversation in tokens; longer ones are listed and left out, never cut."
+        None, ge=16, description="Longest conversation in tokens; longer ones are listed, and no answer is ever cut."
+    )
+    too_long: Literal["drop", "split", "keep_last"] = Field(
+        "drop",
+        description="What is done with longer conversations: leave them out, split them between turns, or keep the "
+        "last question and answer.",
     )
     heldout_share: float = Field(
         0.1,
@@ -39,6 +59,16 @@ class DataConfig(_Part):
     train_on: Literal["all", "last"] = Field(
         "all", description="Learn every assistant turn of a chat, or only the last one."
     )
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _map_of_text(cls, value: Any) -> Any:
+        return parse_map(value) if isinstance(value, str) else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        return None if value is None else known_encoding(value)
 
 
 class ModelConfig(_Part):
@@ -193,6 +223,36 @@ def load_config(path: Path) -> RunConfig:
     if not isinstance(values or {}, dict):
         raise UsageError("config.not_yaml", path=path, reason="a list or a single value, not settings")
     return check_config(values or {}, str(path))
+
+
+def parse_map(text: str) -> dict[Purpose, str]:
+    """Reads "question=Ask,answer=Reply" into {"question": "Ask", "answer": "Reply"}; a column's name may hold commas.
+
+    Raises:
+        ValueError: a part is not a purpose with a column.
+    """
+    purposes: tuple[Purpose, ...] = get_args(Purpose)
+    found: dict[Purpose, str] = {}
+    for part in re.split(rf"[,，](?=\s*(?:{'|'.join(purposes)})\s*=)", text):
+        name, equals, column = (piece.strip() for piece in part.partition("="))
+        purpose = next((p for p in purposes if p == name.lower()), None)
+        if purpose is None or not equals or not column:
+            raise ValueError(f"{part.strip()!r} is not one of {', '.join(purposes)} with = and a column")
+        found[purpose] = column
+    return found
+
+
+def known_encoding(name: str) -> str:
+    """Python's name of a text encoding, such as "gb18030" for "GB18030" or "utf-8" for "UTF8".
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        "".encode(name)  # codecs that are not of text, such as hex, are refused here
+        return codecs.lookup(name).name
+    except (LookupError, ValueError):
+        raise ValueError(f"{name!r} is no encoding; try gb18030, big5, utf-8 or utf-16") from None
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

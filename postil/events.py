@@ -50,7 +50,10 @@ class DataSplit(Event, frozen=True, kw_only=True, tag="data_split"):
 
 
 class Tokenized(Event, frozen=True, kw_only=True, tag="tokenized"):
-    """Tokens of one epoch; `too_long` lists the places left out because they exceed the longest length."""
+    """Tokens of one epoch; `too_long` lists the places left out because they exceed the longest length.
+
+    Of those that exceed it, `split` rows became several conversations, and `shortened` rows lost some of their turns.
+    """
 
     tokens: int
     trained_tokens: int
@@ -58,6 +61,10 @@ class Tokenized(Event, frozen=True, kw_only=True, tag="tokenized"):
     max_length_tokens: int
     too_long: list[str]
     changed_by_template: int
+    split: int = 0
+    shortened: int = 0
+    dropped: int = 0
+    suggested_length_tokens: int = 0
 
 
 class ModelLoaded(Event, frozen=True, kw_only=True, tag="model_loaded"):

@@ -16,6 +16,7 @@ FixAction = Literal[
     "mask_personal_data",
     "break_control_tokens",
     "merge_messages",
+    "drop_opening",
     "drop_last_question",
     "drop_empty_messages",
     "keep_first_answer",

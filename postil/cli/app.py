@@ -17,11 +17,14 @@ from postil.cli.compare import compare
 from postil.cli.demo import demo
 from postil.cli.doctor import doctor
 from postil.cli.exits import INTERRUPTED, Failure, describe_failure
+from postil.cli.fix import fix
 from postil.cli.help import TaughtCommand, TaughtGroup
+from postil.cli.inspect import inspect
 from postil.cli.merge import merge
 from postil.cli.models import models
 from postil.cli.options import LanguageOption, choose_language
 from postil.cli.prepare import prepare
+from postil.cli.profile import profile
 from postil.cli.screen import open_screen, show_problems
 from postil.cli.train import train
 
@@ -33,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for _verb in (demo, check, train, chat, compare, merge, prepare, models, doctor):
+for _verb in (demo, check, fix, profile, inspect, train, chat, compare, merge, prepare, models, doctor):
     app.command(_verb.__name__, cls=TaughtCommand, help=f"cli.{_verb.__name__}.help")(_verb)
 
 

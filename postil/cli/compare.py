@@ -8,9 +8,18 @@ import typer
 from rich.rule import Rule
 from rich.table import Table
 
-from postil.cli.options import AdapterDir, AsJson, Force
+from postil.cli.options import (
+    AdapterDir,
+    AsJson,
+    EncodingOption,
+    Force,
+    MapOption,
+    SingleTurnOption,
+    read_options,
+)
 from postil.cli.prose import Prose
 from postil.cli.screen import Screen, open_screen
+from postil.data.options import ReadOptions
 from postil.data.records import read_records
 from postil.data.validation import validate_dataset
 from postil.errors import CannotWriteError, DataError, MissingInputError, UsageError
@@ -18,12 +27,16 @@ from postil.language import say
 from postil.models.manifest import read_manifest
 
 NARROWEST_BESIDE = 80
+AS_FOUND = ReadOptions()
 
 
 def compare(
     adapter: AdapterDir,
     questions: Annotated[Path, typer.Option("--questions", metavar="FILE", help="cli.compare.questions")],
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="cli.compare.html")] = None,
+    columns: MapOption = None,
+    encoding: EncodingOption = None,
+    single_turn: SingleTurnOption = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +51,7 @@ def compare(
         raise UsageError("cli.compare.not_html", path=html)
     if html is not None and html.exists() and not force:
         raise CannotWriteError("answering.exists", path=html)
-    asked, left_out = read_questions(questions)
+    asked, left_out = read_questions(questions, read_options(columns, encoding, single_turn))
     if left_out:
         screen.say("cli.compare.left_out", "yellow", count=left_out, path=questions)
     read_manifest(adapter)  # a wrong folder is said before the seconds that loading takes
@@ -56,7 +69,7 @@ def compare(
     screen.result({"adapter_dir": str(adapter), "html": html and str(html), "left_out": left_out, "answers": answers})
 
 
-def read_questions(path: Path) -> tuple[dict[str, str | None], int]:
+def read_questions(path: Path, options: ReadOptions = AS_FOUND) -> tuple[dict[str, str | None], int]:
     """Questions in file order, each once, with the expected answer where the file has one.
 
     Returns:
@@ -70,7 +83,7 @@ def read_questions(path: Path) -> tuple[dict[str, str | None], int]:
         found: dict[str, str | None] = dict.fromkeys(_lines(path))
         left_out = 0
     else:
-        report = validate_dataset(read_records(path))
+        report = validate_dataset(read_records(path, options), single_turn=options.single_turn)
         single = [c for c in report.conversations if c.num_turns == 1]
         found = {c.question: c.answer for c in single}
         left_out = report.dropped + len(report.conversations) - len(single)

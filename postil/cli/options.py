@@ -1,10 +1,13 @@
 """Options that several verbs share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from postil.config import known_encoding, parse_map
+from postil.data.options import PURPOSES, Purpose, ReadOptions
 from postil.errors import UsageError
 from postil.language import LANGUAGES, Language, use_language
 
@@ -23,6 +26,48 @@ def choose_language(value: str | None) -> str | None:
     return value
 
 
+def read_options(columns: Sequence[str] | None, encoding: str | None, single_turn: bool) -> ReadOptions:
+    """What `--map`, `--encoding` and `--single-turn` say about a file.
+
+    Raises:
+        UsageError: `columns` is not purpose=column, or there is no such encoding.
+    """
+    mapped: dict[Purpose, str] = {}
+    for text in columns or ():
+        try:
+            mapped |= parse_map(text)
+        except ValueError:
+            raise UsageError("cli.bad_map", text=text, purposes=", ".join(PURPOSES)) from None
+    try:
+        codec = None if encoding is None else known_encoding(encoding)
+    except ValueError:
+        raise UsageError("cli.no_such_encoding", name=encoding) from None
+    return ReadOptions(codec, mapped, single_turn)
+
+
+def spell_options(options: ReadOptions, *, as_settings: bool = False) -> list[str]:
+    """The arguments that say `options` again, for a command to copy.
+
+    Args:
+        as_settings: as `postil train` takes them (`--set map=...`).
+    """
+    columns = ",".join(f"{purpose}={column}" for purpose, column in options.columns.items())
+    words: list[str] = []
+    if columns:
+        words += ["--set", f"map={columns}"] if as_settings else ["--map", columns]
+    if options.encoding:
+        words += ["--set", f"encoding={options.encoding}"] if as_settings else ["--encoding", options.encoding]
+    if options.single_turn:
+        words += ["--set", "single_turn=true"] if as_settings else ["--single-turn"]
+    return words
+
+
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="PURPOSE=COLUMN", help="cli.option.map", show_default=False),
+]
+EncodingOption = Annotated[str | None, typer.Option("--encoding", metavar="NAME", help="cli.option.encoding")]
+SingleTurnOption = Annotated[bool, typer.Option("--single-turn", help="cli.option.single_turn")]
 AsJson = Annotated[bool, typer.Option("--json", help="cli.option.json")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="cli.option.quiet")]
 Force = Annotated[bool, typer.Option("--force", help="cli.option.force")]

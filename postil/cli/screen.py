@@ -7,6 +7,7 @@ gets them whole, and a command to copy is never broken.
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -21,9 +22,10 @@ from rich.text import Text
 from postil.cli.prose import Prose
 from postil.events import AnyEvent, encode_event
 from postil.language import say
-from postil.problems import Problem
+from postil.problems import Fix, Problem
 
 MOST_PER_CODE = 20
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,11 @@ class Screen:
 
     def line(self, text: str, style: str = "") -> None:
         """Prints text as it is, whatever brackets stand in it."""
+        shown = harmless(text)
         if self.is_terminal:
-            self.console.print(Prose(text, style))
+            self.console.print(Prose(shown, style))
         else:
-            self.console.print(Text(text, style=style), soft_wrap=True)
+            self.console.print(Text(shown, style=style), soft_wrap=True)
 
     def command(self, *arguments: object) -> None:
         """Prints a command to copy: quoted, indented, never wrapped."""
@@ -95,24 +98,57 @@ def open_screen(as_json: bool = False, quiet: bool = False, *, to_stderr: bool =
     return Screen(console, as_json, quiet)
 
 
+def harmless(text: str) -> str:
+    """Text that only shows: what would steer a terminal, or turn the order of its signs, is spelled out (`\\x1b`)."""
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text.replace("\r\n", "\n"))
+
+
 def shell_line(arguments: Iterable[object]) -> str:
     """A command line that the user's shell reads as these arguments."""
     words = [str(argument) for argument in arguments]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
-def show_problems(screen: Screen, problems: Sequence[Problem]) -> None:
-    """Lists problems by kind, at most 20 of each; the rest are counted. Nothing goes unsaid."""
+def show_problems(screen: Screen, problems: Sequence[Problem], *, with_fixes: bool = False) -> None:
+    """Lists problems by kind, errors first, at most 20 of each; the rest are counted. Nothing goes unsaid.
+
+    Args:
+        with_fixes: also says what `postil fix` does about each kind.
+    """
     totals = Counter((p.severity, p.code) for p in problems)
     for (severity, code), total in sorted(totals.items()):  # "error" sorts before "warning"
         same = [p for p in problems if (p.severity, p.code) == (severity, code)]
+        # What all of them say stands once, above.
+        is_shared = total > 1 and len({p.message for p in same}) == 1
+        advice = f"{same[0].message} {same[0].hint}" if is_shared else same[0].hint
         style = "red" if severity == "error" else "yellow"
-        screen.say(f"cli.problems.{severity}", style, count=total, hint=same[0].hint)
+        screen.say(f"cli.problems.{severity}", style, count=total, code=code, hint=advice)
         for problem in same[:MOST_PER_CODE]:
-            excerpt = f"  | {problem.excerpt}" if problem.excerpt else ""
-            screen.line(f"  {problem.place}  {problem.message}{excerpt}")
+            screen.line(_problem_line(problem, is_shared))
         if total > MOST_PER_CODE:
             screen.say("cli.problems.more", "dim", count=total - MOST_PER_CODE)
+        if with_fixes:
+            _show_fixes(screen, code, [p.fix for p in same if p.fix])
+
+
+def _problem_line(problem: Problem, is_shared: bool) -> str:
+    """Place, column, message unless it stands above already, and what was found unless the message says it."""
+    message = "" if is_shared else problem.message
+    excerpt = " ".join(problem.excerpt.split())
+    column = f" [{problem.column}]" if problem.column else ""
+    parts = [f"  {problem.place}{column}", message, f"| {excerpt}" if excerpt and excerpt not in message else ""]
+    return "  ".join(part for part in parts if part)
+
+
+def _show_fixes(screen: Screen, code: str, fixes: Sequence[Fix]) -> None:
+    """What a machine can do about problems of one kind: what each change is, and how many rows it mends."""
+    rows: Counter[tuple[str, bool]] = Counter()
+    for fix in fixes:
+        rows[fix.label, fix.automatic] += len(fix.places)
+    for (label, automatic), count in rows.items():
+        screen.say(
+            "cli.problems.fix" if automatic else "cli.problems.fix_asked", "dim", count=count, label=label, code=code
+        )
 
 
 def duration(seconds: float) -> str:

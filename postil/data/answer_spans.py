@@ -56,7 +56,7 @@ class RenderedAnswers:
     """A whole rendering.
 
     Args:
-        spans: one for each assistant message, in order.
+        spans: one for each assistant message that was looked for, in order.
         opening: the text before the last answer when there is only one and nothing follows it, else None.
     """
 
@@ -75,8 +75,13 @@ def answer_indexes(messages: Sequence[Message]) -> list[int]:
     return [i for i, m in enumerate(messages) if m.role == "assistant"]
 
 
+def plain_answers(messages: Sequence[Message]) -> list[int]:
+    """Where the assistant's messages are that call no tool."""
+    return [i for i in answer_indexes(messages) if not messages[i].tool_calls]
+
+
 def _sentinels(messages: Sequence[Message], count: int) -> list[str]:
-    contents = "\n".join(m.content for m in messages)
+    contents = "\n".join(f"{m.content}{m.tool_calls or ''}" for m in messages)
     salt = next(n for n in range(len(contents) + 1) if f"postilword{n}x" not in contents)
     return [f"postilword{salt}x{k}e" for k in range(count)]
 
@@ -110,7 +115,7 @@ def _heads(render: Render, messages: Sequence[Message], words: dict[int, str], g
 
 
 def find_answers(render: Render, messages: Sequence[Message], thinking: bool) -> RenderedAnswers:
-    """Finds the answers of a template without generation marks.
+    """Finds the plain answers of a template without generation marks; calls of tools stand in the gaps between.
 
     Args:
         thinking: a span begins where answers with and without a thinking block begin to differ, instead of at the
@@ -121,7 +126,9 @@ def find_answers(render: Render, messages: Sequence[Message], thinking: bool) ->
         TemplateRefusal: the template refuses the messages.
     """
     text = render(messages, None)
-    at = answer_indexes(messages)
+    at = plain_answers(messages)
+    if not at:
+        return RenderedAnswers(text, ())
     words = dict(zip(at, _sentinels(messages, len(at)), strict=True))
     gaps = _gaps(render(_with_contents(messages, words), None), list(words.values()))
     heads = _heads(render, messages, words, gaps) if thinking else gaps[:-1]

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from postil.data.conversations import Message
+from postil.data.conversations import Message, ToolCall
 from postil.data.template_renderer import TemplateRefusal
 from postil.data.text_tokenizer import ControlTokens, TextTokenizer
 
 _TAG = re.compile(r"<[^<>\s]{1,64}>")
+_LAST_TAG = re.compile(r"<[^<>\s]{1,64}>$")
 _WORDS = ("postilwordqae", "postilwordraf", "postilwordqbe", "postilwordrbf")
 
 
@@ -22,6 +23,14 @@ class ClosingMark:
 
     text: str
     stop_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallClosing:
+    """How a template closes a message that calls a tool: `text` follows the last argument, then comes `mark`."""
+
+    text: str
+    mark: ClosingMark
 
 
 def find_closing_marks(
@@ -69,3 +78,39 @@ def _mark_of(gap: str, tokenizer: TextTokenizer, controls: ControlTokens, is_las
     if found:
         return ClosingMark(gap[: found[0][1]].rstrip(), found[0][0])
     return ClosingMark(gap, None)
+
+
+def find_call_closing(
+    render: Callable[[Sequence[Message]], str],
+    marks: Sequence[ClosingMark],
+    tokenizer: TextTokenizer,
+    controls: ControlTokens,
+) -> CallClosing | None:
+    """What closes a call: one of the marks of plain answers, else one of its own (gpt-oss: `<|call|>`).
+
+    Args:
+        marks: those of plain answers.
+
+    Returns:
+        None where the template refuses calls, leaves them out, or writes no mark after them.
+    """
+    question, name, key, value = _WORDS
+    call = Message("assistant", "", tool_calls=(ToolCall(name, {key: value}),))
+    try:
+        _, found, tail = render([Message("user", question), call]).rpartition(value)
+    except TemplateRefusal:
+        return None
+    places = [(tail.find(mark.text), -len(mark.text), mark) for mark in marks if mark.text in tail]
+    if places:
+        at, _, mark = min(places, key=lambda place: place[:2])
+        return CallClosing(tail[:at], mark) if found else None
+    mark_at_end = _mark_at_end(tail.rstrip(), tokenizer, controls) if found else None
+    return CallClosing(tail.rstrip().removesuffix(mark_at_end.text), mark_at_end) if mark_at_end else None
+
+
+def _mark_at_end(tail: str, tokenizer: TextTokenizer, controls: ControlTokens) -> ClosingMark | None:
+    ids, offsets = tokenizer.encode(tail)
+    if ids and (text := controls.text_of(ids[-1])) and tail.endswith(text) and offsets[-1][1] == len(tail):
+        return ClosingMark(text, ids[-1])
+    tag = _LAST_TAG.search(tail)
+    return ClosingMark(tag.group(), None) if tag else None

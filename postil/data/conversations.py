@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ class Conversation:
 
     @property
     def answer(self) -> str:
-        """The last assistant message."""
+        """The last assistant message; empty where it only calls tools."""
         return next(m.content for m in reversed(self.messages) if m.role == "assistant")
 
     @property
@@ -75,7 +74,7 @@ class Conversation:
 
 def normalize_question(text: str) -> str:
     """Folds width, case, white space and final punctuation, so that "How ? " and "how" are one question."""
-    folded = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).casefold().strip()
+    folded = " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold().split())
     return folded.rstrip(" .。!！?？…~～,，;；:：") or folded
 
 
@@ -85,7 +84,10 @@ def content_hash(conversations: "list[Conversation] | tuple[Conversation, ...]")
     for conversation in conversations:
         row: list[Any] = [[m.role, m.content, m.weight] for m in conversation.messages]
         if conversation.tools or any(m.tool_calls for m in conversation.messages):
-            row += [list(conversation.tools), [[[c.name, c.arguments] for c in m.tool_calls] for m in conversation.messages]]
+            row += [
+                list(conversation.tools),
+                [[[c.name, c.arguments] for c in m.tool_calls] for m in conversation.messages],
+            ]
         digest.update(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode())
         digest.update(b"\n")
     return digest.hexdigest()

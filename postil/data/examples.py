@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from postil.data.chat_template import IGNORED, ChatFormat, EncodedConversation, TrainOn
 from postil.data.conversations import Conversation
 from postil.data.text_tokenizer import TextTokenizer
+from postil.data.truncation import LENGTH_STEP, Fitted, Piece, TooLong, fit_conversation, round_up, suggest_length
 from postil.errors import DataError
 from postil.problems import Place, Problem
 
 __all__ = ["IGNORED", "Example", "TextTokenizer", "Tokenized", "tokenize_conversations"]
-
-_LENGTH_STEP = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +34,19 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """What became of the conversations: examples and too_long together are all of them.
+    """What became of the conversations: every one is in an example, in `too_long`, or in `refused`.
 
     Args:
         examples: in the order of the conversations.
-        too_long: where the rows stand that have more than `max_length_tokens` tokens and are left out whole.
+        conversations: what each example says; a part of the user's where that was shortened or split.
+        too_long: where the rows stand of which nothing fits into `max_length_tokens`.
+        split: rows that became several examples.
+        shortened: rows that train, but without some of their turns.
         changed: number of conversations with an answer that the template changed.
-        longest: tokens of the longest conversation, left out or not; 0 when there are none.
+        longest: tokens of the longest conversation as it was given; 0 when there are none.
         max_length_tokens: the length in force.
+        suggested_length_tokens: what 99.5 % of the conversations fit into.
+        refused: problems of rows that were left out before, as they cannot be trained exactly.
     """
 
     examples: tuple[Example, ...]
@@ -50,6 +54,11 @@ class Tokenized:
     changed: int
     longest: int
     max_length_tokens: int
+    conversations: tuple[Conversation, ...] = ()
+    split: tuple[Place, ...] = ()
+    shortened: tuple[Place, ...] = ()
+    suggested_length_tokens: int = LENGTH_STEP
+    refused: tuple[Problem, ...] = ()
 
 
 def tokenize_conversations(
@@ -59,37 +68,55 @@ def tokenize_conversations(
     max_length_tokens: int | None = None,
     train_on: TrainOn = "all",
     model_max_tokens: int | None = None,
+    too_long: TooLong = "drop",
 ) -> Tokenized:
     """Encodes conversations and checks that training on them can work.
 
     Args:
-        max_length_tokens: longer conversations are left out and listed; None takes the longest one's length, rounded up
-            to a multiple of 64.
+        max_length_tokens: what is done with longer conversations `too_long` says; None takes the longest one's length,
+            rounded up to a multiple of 64.
         train_on: learn every assistant message with weight, or only the last one.
         model_max_tokens: what the model can read; no length is above it.
+        too_long: leave long conversations out whole, split them at a turn, or keep their last turn. Where only last
+            answers are learned, splitting keeps the last turn.
 
     Raises:
         DataError: rows that cannot be trained exactly (all of them in `problems`), no row short enough, or the token on
             which answering stops is trained in no row.
     """
     encoded = _encode_all(conversations, chat_format, train_on)
-    longest = max((len(e.input_ids) for e in encoded), default=0)
-    limit = max_length_tokens or max(_LENGTH_STEP, -(-longest // _LENGTH_STEP) * _LENGTH_STEP)
+    lengths = [len(e.input_ids) for e in encoded]
+    longest = max(lengths, default=0)
+    limit = max_length_tokens or round_up(longest)
     limit = min(limit, model_max_tokens or limit)
-    rows = list(zip(conversations, encoded, strict=True))
-    kept = [(c, e) for c, e in rows if len(e.input_ids) <= limit]
-    if rows and not kept:
-        shortest = min(len(e.input_ids) for e in encoded)
-        raise DataError("tokens.all_too_long", limit=limit, shortest=shortest, count=len(rows))
-    if kept and not any(e.ends_trained for _, e in kept):
+    policy: TooLong = "keep_last" if too_long == "split" and train_on == "last" else too_long
+    rows = [
+        (c, Fitted((Piece(c, e),)) if len(e.input_ids) <= limit else _fit(c, chat_format, train_on, limit, policy))
+        for c, e in zip(conversations, encoded, strict=True)
+    ]
+    pieces = [piece for _, fitted in rows for piece in fitted.pieces]
+    if rows and not pieces:
+        raise DataError("tokens.all_too_long", limit=limit, shortest=min(lengths), count=len(rows))
+    if pieces and not any(piece.encoded.ends_trained for piece in pieces):
         raise DataError("tokens.stop_never_trained", template=chat_format.name)
     return Tokenized(
-        examples=tuple(Example(c.place, e.input_ids, e.labels) for c, e in kept),
-        too_long=tuple(c.place for c, e in rows if len(e.input_ids) > limit),
-        changed=sum(e.changed for _, e in kept),
+        examples=tuple(Example(p.conversation.place, p.encoded.input_ids, p.encoded.labels) for p in pieces),
+        conversations=tuple(piece.conversation for piece in pieces),
+        too_long=tuple(c.place for c, fitted in rows if not fitted.pieces),
+        split=tuple(c.place for c, fitted in rows if len(fitted.pieces) > 1),
+        shortened=tuple(c.place for c, fitted in rows if fitted.pieces and fitted.left_out),
+        changed=sum(any(p.encoded.changed for p in fitted.pieces) for _, fitted in rows),
         longest=longest,
         max_length_tokens=limit,
+        suggested_length_tokens=min(suggest_length(lengths), model_max_tokens or longest + LENGTH_STEP),
     )
+
+
+def _fit(conversation: Conversation, chat_format: ChatFormat, train_on: TrainOn, limit: int, policy: TooLong) -> Fitted:
+    def encode(part: Conversation) -> EncodedConversation:
+        return chat_format.encode_conversation(part, train_on)
+
+    return fit_conversation(conversation, limit, policy, encode)
 
 
 def _encode_all(

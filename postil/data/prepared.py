@@ -1,13 +1,14 @@
 """A checked and tokenized dataset on disk: parquet that anyone can open, and a small file that says what it is.
 
 prepared.json     format, base, tokenizer, chat format, counts, content hash
-train.parquet     a row a conversation: file, sheet, row, messages, input_ids, labels
+train.parquet     a row a conversation: file, sheet, row, messages, tools, input_ids, labels
 heldout.parquet   the same for the questions kept away from training
+
+Tools, and the calls of a message, are JSON text; empty where there are none.
 """
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from postil.data.conversations import Conversation, Message
+from postil.data.conversations import Conversation, Message, ToolCall
 from postil.data.examples import Example
 from postil.errors import DataError
 from postil.problems import Place
 
 FORMAT = 1
 DESCRIPTION = "prepared.json"
-_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string()), ("weight", pa.int8())])
+_MESSAGE = pa.struct(
+    [("role", pa.string()), ("content", pa.string()), ("weight", pa.int8()), ("tool_calls", pa.string())]
+)
 _SCHEMA = pa.schema(
     [
         ("file", pa.string()),
         ("sheet", pa.string()),
         ("row", pa.int64()),
         ("messages", pa.list_(_MESSAGE)),
+        ("tools", pa.string()),
         ("input_ids", pa.list_(pa.int32())),
         ("labels", pa.list_(pa.int32())),
     ]
@@ -93,7 +97,8 @@ def _to_table(part: PreparedPart) -> pa.Table:
             "file": c.place.file,
             "sheet": c.place.sheet,
             "row": c.place.row,
-            "messages": [{"role": m.role, "content": m.content, "weight": m.weight} for m in c.messages],
+            "messages": [_plain(m) for m in c.messages],
+            "tools": json.dumps(list(c.tools), ensure_ascii=False) if c.tools else "",
             "input_ids": list(e.input_ids),
             "labels": list(e.labels),
         }
@@ -106,14 +111,22 @@ def _from_table(table: pa.Table) -> PreparedPart:
     conversations, examples = [], []
     for row in table.to_pylist():
         place = Place(row["file"], row["row"], row["sheet"])
-        conversations.append(Conversation(tuple(Message(**m) for m in row["messages"]), place))
+        tools = tuple(json.loads(row.get("tools") or "[]"))
+        conversations.append(Conversation(tuple(_message(m) for m in row["messages"]), place, tools))
         examples.append(Example(place, tuple(row["input_ids"]), tuple(row["labels"])))
     return PreparedPart(tuple(conversations), tuple(examples))
 
 
-def matching_conversations(
-    conversations: Sequence[Conversation], examples: Sequence[Example]
-) -> tuple[Conversation, ...]:
-    """Conversations whose example exists, in order: those not left out for their length."""
-    kept = {(e.place.file, e.place.sheet, e.place.row) for e in examples}
-    return tuple(c for c in conversations if (c.place.file, c.place.sheet, c.place.row) in kept)
+def _plain(message: Message) -> dict[str, Any]:
+    calls = [{"name": c.name, "arguments": dict(c.arguments)} for c in message.tool_calls]
+    return {
+        "role": message.role,
+        "content": message.content,
+        "weight": message.weight,
+        "tool_calls": json.dumps(calls, ensure_ascii=False) if calls else "",
+    }
+
+
+def _message(values: dict[str, Any]) -> Message:
+    calls = tuple(ToolCall(c["name"], c["arguments"]) for c in json.loads(values.get("tool_calls") or "[]"))
+    return Message(values["role"], values["content"], values["weight"], calls)

@@ -1,21 +1,38 @@
 """From a file to records: what its entries say, and where each one stands. The extension is a hint, never believed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
-from postil.data.files.encodings import detect_encoding, is_guess
-from postil.data.files.json_values import read_json, read_jsonl, sniff_json
+from postil.data.files.archives import PrivateFolder, is_junk, shown_name, unpack
+from postil.data.files.documents import read_document
+from postil.data.files.encodings import detect_encoding, encoding_named, is_guess
+from postil.data.files.json_kinds import sniff_json
+from postil.data.files.kinds import binary_kind, likeliest_delimiter
+from postil.data.files.old_workbooks import old_workbook_sheets
+from postil.data.files.parquet import check_parquet
+from postil.data.files.tables import find_delimiter
+from postil.data.files.unreadable import unreadable
+from postil.data.files.workbooks import workbook_sheets
+from postil.data.options import ReadOptions
+from postil.data.record_streams import READERS
 from postil.data.shapes.record import Record
-from postil.data.files.tables import Row, find_delimiter, read_csv_rows, read_sheet_rows, workbook_sheets
+from postil.data.shapes.text_questions import recognise_text
 from postil.errors import DataError, MissingInputError
 from postil.problems import Place, Problem
 
-FileFormat = Literal["jsonl", "json", "csv", "xlsx"]
-_OLD_OFFICE = bytes.fromhex("d0cf11e0a1b11ae1")
-
-
+FileFormat = Literal[
+    "jsonl", "json", "csv", "xlsx", "xls", "xlsb", "ods", "txt", "md", "docx", "parquet", "zip", "folder"
+]
+MAX_STDIN_BYTES = 1 << 30
+MAX_FOLDER_FILES = 5000
+_PROBED_LINES = 300
+_PROBED_CHARS = 200_000
+_PROBED_CHARS = 1 << 16
+_DEFAULTS = ReadOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,142 +40,230 @@ class Records:
     """A file that can be read; each iteration streams it anew, `Record`s and located `Problem`s in file order.
 
     Args:
-        encoding: Python's name of the codec; a workbook is UTF-8 inside.
-        sheets: the visible sheets of a workbook, which are all read.
+        name: how places call the file; in a folder or zip its path there.
+        encoding: Python's name of the codec of a text; other files are UTF-8 inside.
+        sheets: the visible sheets of a workbook or the tables of a document, which are all read.
         hidden_sheets: the hidden ones, which are not.
         delimiter: of a CSV file.
+        members: of a folder or zip, by name; a file that cannot be read is a problem.
+        kept_folder: holds what was unpacked for as long as it may be read.
     """
 
     path: Path
     format: FileFormat
+    name: str
+    options: ReadOptions = _DEFAULTS
     encoding: str = "utf-8"
     sheets: tuple[str, ...] = ()
     hidden_sheets: tuple[str, ...] = ()
     delimiter: str = ""
+    members: tuple["Records | Problem", ...] = ()
+    kept_folder: PrivateFolder | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that are read; more than one only in a folder or zip."""
+        if self.format not in ("zip", "folder"):
+            return (self.name,)
+        return tuple(member.name for member in self.members if isinstance(member, Records))
 
     @property
     def is_table(self) -> bool:
         """True where all records of a sheet share one header."""
-        return self.format in ("csv", "xlsx")
+        return self.format in ("csv", "xlsx", "xls", "xlsb", "ods")
 
     def __iter__(self) -> Iterator[Record | Problem]:
-        if is_guess(self.encoding):
-            values = {"encoding": self.encoding}
-            yield Problem("encoding_guessed", "warning", Place(self.path.name), values=values)
-        yield from self._entries()
+        for member in self.members:
+            yield from (member,) if isinstance(member, Problem) else member
+        if self.members or self.format in ("zip", "folder"):
+            return
+        if is_guess(self.encoding) and not self.options.encoding:
+            yield Problem("encoding_guessed", "warning", Place(self.name), values={"encoding": self.encoding})
+        for title in self.hidden_sheets:
+            yield Problem("hidden_sheet", "warning", Place(self.name, 0, title), values={"sheet": title})
+        try:
+            for item in READERS[self.format](self):
+                yield _placed_in(self.name, item)
+        except DataError as error:
+            yield unreadable(Place(self.name), error)
+        except OSError as error:
+            yield unreadable(Place(self.name), _closed(self.path, error))
 
-    def _entries(self) -> Iterator[Record | Problem]:
-        match self.format:
-            case "jsonl":
-                return _json_records(self.path.name, read_jsonl(self.path, self.encoding))
-            case "json":
-                return _json_records(self.path.name, read_json(self.path, self.encoding))
-            case "csv":
-                rows = read_csv_rows(self.path, self.encoding, self.delimiter)
-                return _table_records(self.path.name, ((None, row) for row in rows))
-            case "xlsx":
-                return _workbook_records(self)
 
-
-def read_records(path: Path) -> Records:
+def read_records(path: Path, options: ReadOptions = _DEFAULTS) -> Records:
     """Finds out what a file is; its entries are read when the result is iterated.
+
+    Args:
+        path: a file, a folder or zip of files, or "-" for the standard input.
 
     Raises:
         MissingInputError: there is no such file.
-        DataError: it is a folder, empty, binary, damaged, or of a kind that cannot be read.
+        DataError: it is empty, binary, damaged, protected, or of a kind that cannot be read.
     """
+    if str(path) == "-":
+        return _read_stdin(options)
     if not path.exists():
         raise MissingInputError("data.no_file", path=str(path))
-    if path.is_dir():
-        raise DataError("data.is_folder", path=str(path))
+    try:
+        return _read_folder(path, options) if path.is_dir() else _read_file(path, shown_name(path.name), options)
+    except OSError as error:
+        raise _closed(path, error) from error
+
+
+def _closed(path: Path, error: OSError) -> DataError:
+    return DataError("data.unreadable", path=str(path), reason=error.strerror or type(error).__name__)
+
+
+def _read_stdin(options: ReadOptions) -> Records:
+    folder = PrivateFolder()
+    path = folder.path / "stdin"
+    with path.open("wb") as file:
+        while piece := sys.stdin.buffer.read(1 << 20):
+            if file.tell() + len(piece) > MAX_STDIN_BYTES:
+                raise DataError("data.stdin_too_big", path="stdin", gigabytes=MAX_STDIN_BYTES >> 30)
+            file.write(piece)
+    try:
+        records = _read_file(path, path.name, options)
+    except DataError as error:
+        raise DataError(error.key, **error.values | {"path": path.name}) from error
+    return replace(records, kept_folder=records.kept_folder or folder)
+
+
+def _read_folder(path: Path, options: ReadOptions) -> Records:
+    members: list[Records | Problem] = []
+    for name in _file_names(path):
+        if is_junk(PurePosixPath(name)):
+            continue
+        if any(part.startswith(".") for part in PurePosixPath(name).parts):
+            members.append(Problem("hidden_file", "warning", Place(shown_name(name))))
+        else:
+            members.append(_member(path / name, shown_name(name), options))
+    if not any(isinstance(member, Records) or member.severity == "error" for member in members):
+        raise DataError("data.empty_folder", path=str(path))
+    return _joined(path, "folder", options, members)
+
+
+def _file_names(folder: Path) -> list[str]:
+    """Relative names of all files below, in order; folders behind links are not entered."""
+    names: list[str] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [f for f in folders if f not in ("__MACOSX", "__pycache__", "node_modules", ".git")]
+        names += ((Path(parent) / file).relative_to(folder).as_posix() for file in files)
+        if len(names) > MAX_FOLDER_FILES:
+            raise DataError("data.too_many_files", path=str(folder), limit=MAX_FOLDER_FILES)
+    return sorted(names)
+
+
+def _read_zip(path: Path, name: str, options: ReadOptions, prefix: str) -> Records:
+    folder = PrivateFolder()
+    members: list[Records | Problem] = []
+    for inner, found in unpack(path, folder.path):
+        inner = prefix + inner
+        if isinstance(found, Problem):
+            members.append(replace(found, place=Place(inner)))
+        elif any(part.startswith(".") for part in PurePosixPath(inner).parts):
+            members.append(Problem("hidden_file", "warning", Place(inner)))
+        else:
+            members.append(_member(found, inner, options, is_unpacked=True))
+    if not members:
+        raise DataError("data.empty_folder", path=str(path))
+    return replace(_joined(path, "zip", options, members), name=name, kept_folder=folder)
+
+
+def _member(path: Path, name: str, options: ReadOptions, *, is_unpacked: bool = False) -> Records | Problem:
+    """A file in a folder or zip; a zip in a zip is not opened."""
+    try:
+        if is_unpacked and path.stat().st_size and binary_kind(path) == "zip":
+            return Problem("nested_archive", "error", Place(name))
+        return _read_file(path, name, options, f"{name}/")
+    except DataError as error:
+        return unreadable(Place(name), error)
+    except OSError as error:
+        return unreadable(Place(name), _closed(path, error))
+
+
+def _joined(path: Path, kind: FileFormat, options: ReadOptions, members: list[Records | Problem]) -> Records:
+    encodings = dict.fromkeys(member.encoding for member in members if isinstance(member, Records))
+    encoding = " + ".join(encodings) or "utf-8"
+    return Records(path, kind, shown_name(path.name), options, encoding=encoding, members=tuple(members))
+
+
+def _read_file(path: Path, name: str, options: ReadOptions, prefix: str = "") -> Records:
+    """`prefix` stands before the names of a zip's members."""
     if not path.is_file():
         raise DataError("data.not_a_file", path=str(path))
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-        if not head:
-            raise DataError("data.empty_file", path=str(path))
-        if head.startswith(b"PK\x03\x04"):
-            return _find_workbook(path)
-        return _find_text_format(path, head)
-    except OSError as error:
-        raise DataError("data.unreadable", path=str(path), reason=error.strerror or type(error).__name__) from error
+    match binary_kind(path):
+        case None:
+            return _find_text_format(path, name, options)
+        case "zip":
+            return _read_zip(path, name, options, prefix)
+        case "xlsx":
+            visible, hidden = workbook_sheets(path)
+            return Records(path, "xlsx", name, options, sheets=visible, hidden_sheets=hidden)
+        case "xls" | "xlsb" | "ods" as kind:
+            titles = old_workbook_sheets(path)
+            return Records(path, kind, name, options, sheets=titles.visible, hidden_sheets=titles.hidden)
+        case "docx":
+            lines, found = read_document(path)
+            if not found and not any(line.text.strip() for line in lines):
+                raise DataError("data.empty_file", path=str(path))
+            return Records(path, "docx", name, options, sheets=tuple(table.title for table in found))
+        case "parquet":
+            check_parquet(path)
+            return Records(path, "parquet", name, options)
 
 
-def _find_workbook(path: Path) -> Records:
-    if path.suffix.lower() in (".docx", ".ods", ".xlsb", ".zip", ".pptx", ".odt"):
-        raise DataError("data.unsupported_kind", path=str(path))
-    visible, hidden = workbook_sheets(path)
-    return Records(path, "xlsx", sheets=visible, hidden_sheets=hidden)
-
-
-def _find_text_format(path: Path, head: bytes) -> Records:
-    if head.startswith(_OLD_OFFICE):
-        raise DataError("data.old_workbook", path=str(path))
-    encoding = detect_encoding(path)
+def _find_text_format(path: Path, name: str, options: ReadOptions) -> Records:
+    encoding = encoding_named(path, options.encoding) if options.encoding else detect_encoding(path)
     with path.open(encoding=encoding) as file:
-        if not any(line.strip() for line in file):
-            raise DataError("data.empty_file", path=str(path))
-    suffix = path.suffix.lower()
-    json_kind = sniff_json(path, encoding)
+        head = file.read(_PROBED_CHARS)
+        following = file.read(_PROBED_CHARS)
+        lines = head.split("\n")
+        if following and len(lines) > 1:
+            lines.pop()  # it goes on
+        while following and not head.strip():
+            head, following = following, file.read(_PROBED_CHARS)
+    if not head.strip():
+        raise DataError("data.empty_file", path=str(path))
+    kind, delimiter = _text_format(path, PurePosixPath(name).suffix.lower(), encoding, lines[:_PROBED_LINES])
+    return Records(path, kind, name, options, encoding, delimiter=delimiter)
+
+
+def _text_format(path: Path, suffix: str, encoding: str, lines: list[str]) -> tuple[FileFormat, str]:
+    """(format, delimiter of a table). A table that names questions and answers is one under any name."""
     delimiter, is_pair_table = find_delimiter(path, encoding)
-    if json_kind is not None and not is_pair_table:
-        return Records(path, json_kind, encoding)
-    if is_pair_table or suffix in (".csv", ".tsv"):
-        return Records(path, "csv", encoding, delimiter=delimiter)
-    if suffix in (".json", ".jsonl"):
-        return Records(path, "jsonl" if suffix == ".jsonl" else "json", encoding)
-    raise DataError("data.unsupported_kind", path=str(path))
+    text_kind: FileFormat = "md" if suffix in (".md", ".markdown") else "txt"
+    if is_pair_table:
+        shape = recognise_text(lines) if delimiter == "|" else None
+        # A table in Markdown has a ruler under its header, and may have text around it.
+        return (text_kind, "") if shape and shape.name == "table" else ("csv", delimiter)
+    if json_kind := sniff_json(path, encoding):
+        return json_kind, ""
+    mark, likeness = likeliest_delimiter(lines)
+    if likeness > 0.9 and (mark == "\t" or suffix in (".csv", ".tsv")):
+        return "csv", mark
+    text = _text_confidence(lines)
+    if text < 0.8:
+        if likeness > 0.8:
+            return "csv", mark
+        if suffix in (".csv", ".tsv") or (suffix in (".xlsx", ".xls") and text == 0):
+            return "csv", delimiter
+        if suffix in (".json", ".jsonl") and text == 0:
+            return "jsonl" if suffix == ".jsonl" else "json", ""
+    return text_kind, ""
 
 
-def _json_records(file: str, values: Iterator[tuple[int, Any] | Problem]) -> Iterator[Record | Problem]:
-    for item in values:
-        if isinstance(item, Problem):
-            yield item
-            continue
-        number, value = item
-        if isinstance(value, dict):
-            yield Record(Place(file, number), value)
-        else:
-            yield Problem("not_an_object", "error", Place(file, number), excerpt=str(value)[:80])
+def _text_confidence(lines: list[str]) -> float:
+    shape = recognise_text(lines)
+    return shape.confidence if shape else 0.0
 
 
-def _workbook_records(records: Records) -> Iterator[Record | Problem]:
-    for title in records.hidden_sheets:
-        yield Problem("hidden_sheet", "warning", Place(records.path.name, 0, title), values={"sheet": title})
-    yield from _table_records(records.path.name, read_sheet_rows(records.path, records.sheets))
-
-
-def _table_records(file: str, rows: Iterator[tuple[str | None, Row | Problem]]) -> Iterator[Record | Problem]:
-    """The first row with text in each sheet is its header; blank rows are no records."""
-    headers: dict[str | None, tuple[str, ...]] = {}
-    for sheet, row in rows:
-        if isinstance(row, Problem):
-            yield row
-        elif row.is_blank:
-            continue
-        elif sheet not in headers:
-            headers[sheet] = _unique_names(row.cells)
-            place = Place(file, row.number, sheet)
-            for cell in dict.fromkeys(c for i, c in enumerate(row.cells) if c.strip() and c in row.cells[:i]):
-                yield Problem("repeated_column", "warning", place, column=cell, values={"column": cell})
-        else:
-            yield _table_record(Place(file, row.number, sheet), headers[sheet], row.cells)
-
-
-def _table_record(place: Place, header: tuple[str, ...], cells: Sequence[str]) -> Record | Problem:
-    extra = [cell for cell in cells[len(header) :] if cell.strip()]
-    # In CSV an unquoted comma inside an answer does this, and the answer would be cut there; in a sheet it is a note.
-    if extra and place.sheet is None:
-        values = {"cells": len(cells), "columns": len(header)}
-        return Problem("too_many_cells", "error", place, excerpt=extra[0][:80], values=values)
-    padded = (*cells, *("" for _ in range(len(header) - len(cells))))
-    return Record(place, {name: cell for name, cell in zip(header, padded, strict=False) if name})
-
-
-def _unique_names(cells: Sequence[str]) -> tuple[str, ...]:
-    """Headers as keys: a name met before is told apart by its column's number; "" where a column has no name."""
-    names: list[str] = []
-    for number, cell in enumerate(cells, start=1):
-        names.append(f"{cell} ({number})" if cell in names and cell.strip() else cell if cell.strip() else "")
-    return tuple(names)
+def _placed_in(name: str, item: Record | Problem) -> Record | Problem:
+    """The same under the name that the file has for the user."""
+    if item.place.file == name:
+        return item
+    if isinstance(item, Problem):
+        fix = item.fix and replace(item.fix, places=tuple(replace(place, file=name) for place in item.fix.places))
+        return replace(item, place=replace(item.place, file=name), fix=fix)
+    turns = tuple(replace(turn, place=turn.place and replace(turn.place, file=name)) for turn in item.turns)
+    return replace(item, place=replace(item.place, file=name), turns=turns)

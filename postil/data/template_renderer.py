@@ -1,116 +1,47 @@
-"""Chat templates, rendered by jinja2 in its sandbox the way transformers renders them, to the character.
+"""From messages to a template's text: what templates are given, and where they run.
 
-Templates come with models from the internet. The sandbox keeps them from Python's insides; this module also bounds the
-size of a template, of what it multiplies and of what it writes.
+our own and the starter's template     here
+templates that came with a model       in the child (`template_child.py`), 2 seconds and 512 MB each time
 """
 
-import json
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
+from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Template, nodes, pass_context
-from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.runtime import Context, Macro
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
-
 from postil.data.conversations import Message
+from postil.data.template_child import CHILD, HAS_LIMITS
+from postil.data.template_sandbox import TemplateRefusal, inspect_source, render_job
 
-MAX_TEMPLATE_CHARS = 200_000
-MAX_OUTPUT_CHARS = 4_000_000
-_MARKS = "postil_generation_marks"
+__all__ = ["Rendering", "TemplateRefusal", "check_template", "has_generation_marks", "render", "render_all"]
+
+KNOWN_TEMPLATES = frozenset(
+    {
+        "c8b330f61c2723cbe5a91dd3a8f069dc2ece1eca553804f6f45202a997940629",  # the starter's
+        "80c526f2a9e8d93ef62257641c8eb1839c3479279d1ff884539d3cff194664a0",  # chat_template.INSTRUCTION_TEMPLATE
+    }
+)
+"""sha256 of the templates that ship with Postil: these need no limits."""
+
+_CALL_ID = re.compile(r"tool_call_id|\.id\b|\[\s*['\"]id['\"]\s*\]")
+_TOOL_NAME = re.compile(r"(?:message|msg|\bm)(?:\.name\b|\[\s*['\"]name['\"]\s*\])")
 
 
-class TemplateRefusal(Exception):
-    """The template does not compile, refuses the messages, or writes too much; the reason is its own words."""
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What is to be rendered.
 
-
-class _GenerationTag(Extension):
-    """`{% generation %} ... {% endgeneration %}`: the part that the model writes.
-
-    Transformers counts characters while rendering, which misses blocks inside macros. We put marks around the part
-    instead (where the caller asks for them), so that it is found wherever the template moves it.
+    Args:
+        marks: put before and after every generation block.
+        tools: JSON schemas of functions, as in `Conversation.tools`.
     """
 
-    tags = {"generation"}  # noqa: RUF012 (jinja declares it so)
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        """Wraps the block's body into a call of `_enclose`."""
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_enclose"), [], [], body).set_lineno(line)
-
-    @pass_context
-    def _enclose(self, context: Context, caller: Macro) -> str:
-        opening, closing = context.get(_MARKS) or ("", "")
-        return f"{opening}{caller()}{closing}"
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, with a limit on what `*` and `**` may make: one expression could fill the memory otherwise."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuses results that no chat needs."""
-        if operator == "**" and (abs(left) > 1_000_000 or abs(right) > 64):
-            raise SecurityError("a power this large is not allowed in a chat template")
-        for many, times in ((left, right), (right, left)):
-            if operator == "*" and hasattr(many, "__len__") and len(many) * times > MAX_OUTPUT_CHARS:
-                raise SecurityError("a repetition this long is not allowed in a chat template")
-        return super().call_binop(context, operator, left, right)
-
-
-class _PlainNamespace(Namespace):
-    """Jinja's namespace without names that begin with an underscore."""
-
-    def __init__(*args: Any, **values: Any) -> None:
-        self, *rest = args
-        Namespace.__init__(self, {_public(name): value for name, value in dict(*rest, **values).items()})
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        Namespace.__setitem__(self, _public(name), value)
-
-
-def _public(name: Any) -> Any:
-    if str(name).startswith("_"):
-        raise SecurityError(f"a chat template may not set the attribute {name!r}")
-    return name
-
-
-def _raise_exception(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _tojson(
-    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
-) -> str:
-    # jinja's own filter escapes HTML, which would change the text
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _make_environment() -> _Environment:
-    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols])
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["namespace"] = _PlainNamespace
-    return environment
-
-
-@lru_cache(maxsize=64)
-def _compile(source: str) -> Template:
-    return _make_environment().from_string(source)
-
-
-@lru_cache(maxsize=64)
-def has_generation_marks(source: str) -> bool:
-    """True when the template says itself which part the model writes."""
-    attributes = _make_environment().parse(source).find_all(nodes.ExtensionAttribute)
-    return any(attribute.name == "_enclose" for attribute in attributes)
+    messages: Sequence[Message]
+    marks: tuple[str, str] | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 def check_template(source: str) -> None:
@@ -119,14 +50,27 @@ def check_template(source: str) -> None:
     Raises:
         TemplateRefusal: too long, or not jinja.
     """
-    if len(source) > MAX_TEMPLATE_CHARS:
-        raise TemplateRefusal(f"it has {len(source)} characters, more than {MAX_TEMPLATE_CHARS}")
+    has_generation_marks(source)
+
+
+def has_generation_marks(source: str) -> bool:
+    """True when the template says itself which part the model writes.
+
+    Raises:
+        TemplateRefusal: too long, or not jinja.
+    """
+    answer = _inspect(source)
+    if isinstance(answer, TemplateRefusal):
+        raise answer
+    return answer
+
+
+@lru_cache(maxsize=64)
+def _inspect(source: str) -> bool | TemplateRefusal:
     try:
-        _compile(source)
-    except TemplateSyntaxError as error:
-        raise TemplateRefusal(f"line {error.lineno}: {error.message}") from error
-    except (TemplateError, RecursionError) as error:
-        raise TemplateRefusal(str(error) or type(error).__name__) from error
+        return bool(_value(CHILD.ask("inspect", source, [{}])[0])) if _is_foreign(source) else inspect_source(source)
+    except TemplateRefusal as refusal:
+        return refusal
 
 
 def render(
@@ -135,6 +79,7 @@ def render(
     special_tokens: Mapping[str, str],
     today: date,
     marks: tuple[str, str] | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The text of a whole conversation, without a generation prompt.
 
@@ -142,28 +87,77 @@ def render(
         special_tokens: `bos_token`, `eos_token` and so on, as the tokenizer names them.
         today: what `strftime_now` tells, at midnight: the same text tomorrow.
         marks: put before and after every generation block.
+        tools: JSON schemas of functions that the assistant may call.
 
     Raises:
-        TemplateRefusal: the template raised, or wrote more than MAX_OUTPUT_CHARS.
+        TemplateRefusal: the template raised, wrote too much, or took too long.
     """
-    midnight = datetime.combine(today, time())
-    variables: dict[str, Any] = dict(special_tokens) | {
-        "messages": [{"role": m.role, "content": m.content} for m in messages],
-        "tools": None,
-        "documents": None,
-        "add_generation_prompt": False,
-        "strftime_now": midnight.strftime,
-        _MARKS: marks,
-    }
-    blocks, size = [], 0
+    return render_all(source, [Rendering(messages, marks, tools)], special_tokens, today)[0]
+
+
+def render_all(
+    source: str, renderings: Sequence[Rendering], special_tokens: Mapping[str, str], today: date
+) -> list[str]:
+    """Several texts in one go.
+
+    Raises:
+        TemplateRefusal: as `render`, of the first that is refused.
+    """
+    constant = {"special_tokens": dict(special_tokens), "today": today.isoformat()}
+    jobs = [constant | _job(source, rendering) for rendering in renderings]
+    if not _is_foreign(source):
+        return [render_job(source, job) for job in jobs]
     try:
-        for block in _compile(source).generate(variables):
-            blocks.append(block)
-            size += len(block)
-            if size > MAX_OUTPUT_CHARS:
-                raise TemplateRefusal(f"it wrote more than {MAX_OUTPUT_CHARS} characters")
-    except TemplateRefusal:
-        raise
-    except Exception as error:  # a template can raise anything: TypeError for a missing content, OverflowError ...
-        raise TemplateRefusal(" ".join(str(error).split())[:300] or type(error).__name__) from error
-    return "".join(blocks)
+        answers = CHILD.ask("render", source, jobs)
+    except (OverflowError, TypeError, UnicodeEncodeError) as error:  # a number or a text that msgpack cannot hold
+        raise TemplateRefusal(" ".join(str(error).split())[:300]) from error
+    return [str(_value(answer)) for answer in answers]
+
+
+def _value(answer: Any) -> Any:
+    if isinstance(answer, TemplateRefusal):
+        raise answer
+    return answer
+
+
+@lru_cache(maxsize=64)
+def _is_foreign(source: str) -> bool:
+    return HAS_LIMITS and hashlib.sha256(source.encode()).hexdigest() not in KNOWN_TEMPLATES
+
+
+def _job(source: str, rendering: Rendering) -> dict[str, Any]:
+    tools = [dict(tool) for tool in rendering.tools] or None
+    return {"messages": plain_messages(source, rendering.messages), "tools": tools, "marks": rendering.marks}
+
+
+def plain_messages(source: str, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as dictionaries, the way `apply_chat_template` is given them.
+
+    A template that asks for ids of calls, or for the name of a tool that answers, gets those as well: they are made up
+    from the order of the calls ("call00001"; Mistral wants nine characters).
+    """
+    has_ids, has_names = _wants(source)
+    plain: list[dict[str, Any]] = []
+    pending: list[tuple[str, str]] = []
+    count = 0
+    for message in messages:
+        values: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls:
+            names = [call.name for call in message.tool_calls]
+            pending = [(f"call{count + k + 1:05d}", name) for k, name in enumerate(names)]
+            count += len(names)
+            values["tool_calls"] = [
+                ({"id": key} if has_ids else {})
+                | {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
+                for call, (key, _) in zip(message.tool_calls, pending, strict=True)
+            ]
+        elif message.role == "tool" and pending:
+            key, name = pending.pop(0) if len(pending) > 1 else pending[0]
+            values |= ({"tool_call_id": key} if has_ids else {}) | ({"name": name} if has_names else {})
+        plain.append(values)
+    return plain
+
+
+@lru_cache(maxsize=64)
+def _wants(source: str) -> tuple[bool, bool]:
+    return bool(_CALL_ID.search(source)), bool(_TOOL_NAME.search(source))

@@ -1,8 +1,12 @@
 """What the data room asks of a tokenizer, and two things that it finds out by asking."""
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import Protocol
+
+_BLANKS = re.compile(r"[\s\u2581]+")
 
 
 class TextTokenizer(Protocol):
@@ -80,3 +84,21 @@ def common_end(ranges: Sequence[tuple[int, int]], rows: Sequence[Sequence[int]])
     """How far in the text the tokens reach that all rows begin with; `ranges` are the first row's."""
     num_common = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*rows, strict=False)))
     return ranges[num_common - 1][1] if num_common else 0
+
+
+def first_difference(text: str, decoded: str) -> tuple[str, str] | None:
+    """Where the decoded text first says something else, from both; None where only blanks or letter forms differ.
+
+    Tokenizers may drop or add blanks and fold full-width letters (NFKC); a character that is lost is a difference.
+    """
+    if text == decoded:
+        return None
+    said, heard = _folded(text), _folded(decoded)
+    if said == heard:
+        return None
+    at = next((i for i, (a, b) in enumerate(zip(said, heard, strict=False)) if a != b), min(len(said), len(heard)))
+    return said[max(0, at - 10) : at + 20], heard[max(0, at - 10) : at + 20]
+
+
+def _folded(text: str) -> str:
+    return _BLANKS.sub("", unicodedata.normalize("NFKC", text))

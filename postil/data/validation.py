@@ -1,96 +1,69 @@
 """From records to conversations that can train, with every problem located and every record counted."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from postil.data.shapes.columns import find_layout, list_names
-from postil.data.conversations import Conversation, Message, normalize_question
+from postil.data.checks.findings import Findings
+from postil.data.checks.fixes import drop_row
+from postil.data.checks.overlay import Overlay
+from postil.data.conversations import Conversation, Message
+from postil.data.records import Records
+from postil.data.reports import SourceReading, ValidationReport, columns_of
+from postil.data.shapes.columns import Kind, Layout
 from postil.data.shapes.formats import read_messages
-from postil.data.records import Record, Records
-from postil.problems import Place, Problem, Severity
+from postil.data.shapes.record import Reading, Record
+from postil.problems import Place, Problem
+
+__all__ = ["ValidationReport", "validate_dataset"]
 
 FEW_ROWS = 100
-_PLACEHOLDER = re.compile(r"\{\{\s*[^\W\d][\w.\- ]{0,40}\}\}")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-
-@dataclass(frozen=True, slots=True)
-class ValidationReport:
-    """What a file holds. The ledger always adds up: records_in = kept + fixed + dropped.
-
-    Args:
-        file: the file's name.
-        shape: how its records are laid out, such as "alpaca"; several are joined by " + ", the most frequent first.
-        conversations: the good rows only, in file order.
-        problems: everything found, in file order; problems of the whole file come first.
-        kept: records that became a conversation as they stood.
-        fixed: records that became one after a change.
-        dropped: records that did not.
-    """
-
-    file: str
-    format: str
-    shape: str
-    encoding: str
-    sheets: tuple[str, ...]
-    conversations: tuple[Conversation, ...]
-    problems: tuple[Problem, ...]
-    records_in: int
-    kept: int
-    fixed: int
-    dropped: int
-
-    def __post_init__(self) -> None:
-        assert self.records_in == self.kept + self.fixed + self.dropped
-        assert len(self.conversations) == self.kept + self.fixed
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        """Problems whose rows cannot train."""
-        return tuple(p for p in self.problems if p.severity == "error")
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """Problems whose rows can."""
-        return tuple(p for p in self.problems if p.severity == "warning")
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON shape that every surface shows; conversations as counts only."""
-        return {
-            "file": self.file,
-            "format": self.format,
-            "shape": self.shape,
-            "encoding": self.encoding,
-            "sheets": list(self.sheets),
-            "records_in": self.records_in,
-            "kept": self.kept,
-            "fixed": self.fixed,
-            "dropped": self.dropped,
-            "num_conversations": len(self.conversations),
-            "num_turns": sum(c.num_turns for c in self.conversations),
-            "num_errors": len(self.errors),
-            "num_warnings": len(self.warnings),
-            "problems": [p.as_dict() for p in self.problems],
-        }
+NUM_EXAMPLES = 3
+_MAX_LABELS = 10_000
+_NUM_SHAPES_NAMED = 6
+_Source = tuple[str, str | None, str]  # file, sheet, shape
 
 
 @dataclass(slots=True)
 class _Ledger:
-    """What has been counted while a file is read. `foreign` are sheets without questions and answers."""
+    """What is counted while a file is read.
 
+    Args:
+        keep: conversations are held, not only counted.
+        foreign: errors about whole sheets or members; only warnings where others gave conversations.
+    """
+
+    findings: Findings
+    keep: bool
     conversations: list[Conversation] = field(default_factory=list)
+    examples: list[Conversation] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    shapes: Counter[str] = field(default_factory=Counter)
+    foreign: list[Problem] = field(default_factory=list)
+    sources: dict[_Source, int] = field(default_factory=dict)
+    layouts: dict[_Source, tuple[Kind, Layout]] = field(default_factory=dict)
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    labels: set[str] = field(default_factory=set)
+    last_unread: Place | None = None
     records_in: int = 0
-    foreign: Counter[str | None] = field(default_factory=Counter)
-    foreign_columns: dict[str | None, tuple[str, ...]] = field(default_factory=dict)
-    seen_layouts: set[tuple[str, ...]] = field(default_factory=set)
+    kept: int = 0
+    fixed: int = 0
+    dropped: int = 0
+    num_conversations: int = 0
+    multi_turn: int = 0
+    turns: int = 0
+    rejected: int = 0
+    last_broken: Place | None = None
 
 
-def validate_dataset(records: Records, system: str | None = None) -> ValidationReport:
+def validate_dataset(
+    records: Records,
+    system: str | None = None,
+    *,
+    overlay: Overlay | None = None,
+    single_turn: bool = False,
+    keep: bool = True,
+    near: bool = False,
+) -> ValidationReport:
     """Reads every record of a file and judges it.
 
     Nothing is raised for what a file says: a file that cannot be used has errors in its report and no conversations.
@@ -98,135 +71,270 @@ def validate_dataset(records: Records, system: str | None = None) -> ValidationR
     Args:
         records: from `read_records`.
         system: a system message for conversations that have none.
+        overlay: changes to the records, such as `postil fix` makes; rows that it leaves out count as dropped.
+        single_turn: every question of a chat becomes a conversation of its own, with its answer.
+        keep: holds the conversations. Without it the memory does not grow with the file, which is read again as far
+            as problems need an excerpt.
+        near: also looks for rows that are nearly the same, among the first 200,000.
 
     Raises:
         DataError: the file stopped being readable while it was read.
     """
-    ledger = _Ledger()
+    ledger = _Ledger(_new_findings(near), keep)
     for item in records:
         if isinstance(item, Problem):
-            ledger.problems.append(item)
-            ledger.records_in += item.severity == "error"
-            continue
-        ledger.records_in += 1
-        _warn_of_ignored_columns(item, ledger)
-        if records.is_table and not _has_pair_columns(item):
-            ledger.foreign[item.place.sheet] += 1
-            ledger.foreign_columns.setdefault(item.place.sheet, tuple(item.fields))
+            _take_problem(item, overlay, ledger)
         else:
-            _read_conversation(item, system, ledger)
+            _take_record(item, system, overlay, single_turn, ledger)
     file = records.path.name
-    ledger.problems += _foreign_sheets(file, ledger)
-    ledger.problems += _repetitions(ledger.conversations)
-    ledger.problems += _too_few(file, ledger)
+
+    def excerpts(indices: Sequence[int]) -> dict[int, str]:
+        if keep:
+            return {index: ledger.conversations[index].question[:80] for index in indices}
+        return _excerpts_again(records, overlay, indices, ledger.findings)
+
+    ledger.problems += ledger.findings.finish(file, excerpts)
+    ledger.problems += _remarks_on_file(file, ledger)
     return _report(records, ledger)
 
 
-def _report(records: Records, ledger: _Ledger) -> ValidationReport:
-    order = {sheet: i for i, sheet in enumerate((None, *records.sheets))}
-    kept = len(ledger.conversations)
-    return ValidationReport(
-        file=records.path.name,
-        format=records.format,
-        shape=" + ".join(shape for shape, _ in ledger.shapes.most_common() if shape),
-        encoding=records.encoding.removesuffix("-sig"),
-        sheets=records.sheets,
-        conversations=tuple(ledger.conversations),
-        problems=tuple(sorted(ledger.problems, key=lambda p: (order.get(p.place.sheet, -1), p.place.row))),
-        records_in=ledger.records_in,
-        kept=kept,
-        fixed=0,
-        dropped=ledger.records_in - kept,
-    )
+def _new_findings(near: bool) -> Findings:
+    if not near:
+        return Findings()
+    from postil.data.checks import near_duplicates
+
+    return Findings(near_duplicates.NearDuplicates(near_duplicates.MAX_ROWS))
 
 
-def _has_pair_columns(record: Record) -> bool:
-    layout = find_layout(tuple(record.fields))
-    return layout.is_pair or bool(layout.turns or layout.rejected or layout.chosen)
+def _take_problem(problem: Problem, overlay: Overlay | None, ledger: _Ledger) -> None:
+    """Counts what could not become a record: the errors of a place stand for one, those of a sheet for all its rows."""
+    if problem.severity != "error":
+        ledger.problems.append(problem)
+        return
+    rows = problem.values.get("rows")
+    is_foreign = not problem.place.row and isinstance(rows, int)
+    num_records = rows if is_foreign and isinstance(rows, int) else 1
+    if not is_foreign and problem.place == ledger.last_unread:  # another fault of the same record
+        num_records = 0
+    ledger.last_unread = problem.place
+    if problem.place.row and problem.place == ledger.last_broken:  # another thing wrong in the same entry
+        num_records = 0
+    ledger.last_broken = problem.place
+    ledger.records_in += num_records
+    ledger.dropped += num_records
+    if is_foreign:
+        ledger.foreign.append(problem)
+    elif overlay is None or not overlay.drops(problem.place):
+        ledger.problems.append(_with_fix(problem))
 
 
-def _read_conversation(record: Record, system: str | None, ledger: _Ledger) -> None:
+def _with_fix(problem: Problem) -> Problem:
+    """An error that nothing else mends is mended by leaving the row out."""
+    if problem.severity == "error" and problem.fix is None and problem.place.row:
+        return replace(problem, fix=drop_row(problem.place))
+    return problem
+
+
+def _take_record(
+    original: Record, system: str | None, overlay: Overlay | None, single_turn: bool, ledger: _Ledger
+) -> None:
+    ledger.records_in += original.num_rows
+    record = original if overlay is None else overlay.apply(original)
+    if record is None:
+        ledger.dropped += original.num_rows
+        return
     reading = read_messages(record)
-    ledger.shapes[reading.shape] += 1
-    ledger.problems += reading.problems
-    if any(p.severity == "error" for p in reading.problems):
+    _note_shape(record, reading, ledger)
+    if _has_errors(reading, ledger):
+        ledger.dropped += original.num_rows
         return
-    messages = reading.messages
-    if system and messages[0].role != "system":
-        messages = (Message("system", system), *messages)
-    ledger.problems += _remarks(messages, record.place)
-    ledger.conversations.append(Conversation(messages, record.place))
-
-
-def _remarks(messages: Sequence[Message], place: Place) -> Iterator[Problem]:
-    """Warnings about the text of one conversation, one of each kind."""
-    for code, pattern in (("placeholder", _PLACEHOLDER), ("control_characters", _CONTROL)):
-        for message in messages:
-            if found := pattern.search(message.content):
-                excerpt = message.content[max(found.start() - 20, 0) : found.end() + 20]
-                yield Problem(code, "warning", place, excerpt=excerpt, values={"found": repr(found[0]).strip("'")})
-                break
-
-
-def _warn_of_ignored_columns(record: Record, ledger: _Ledger) -> None:
-    """Once per layout: another field could be the question or the answer as well, and is not read."""
-    names = tuple(record.fields)
-    if names in ledger.seen_layouts:
+    _count(reading, single_turn, ledger)
+    if reading.is_rejected:
+        ledger.dropped += original.num_rows
+        ledger.rejected += 1
+        place, excerpt = record.place, reading.messages[-1].content[:80]
+        ledger.problems.append(Problem("rejected_answer", "error", place, excerpt=excerpt, fix=drop_row(place)))
         return
-    ledger.seen_layouts.add(names)
-    layout = find_layout(names)
-    if any(isinstance(record.fields[name], list) for name in layout.turns):
+    if record is original:
+        ledger.kept += original.num_rows
+    else:
+        ledger.fixed += original.num_rows
+    ledger.problems += ledger.findings.check(reading, record.place, record.layout is not None)
+    _add_conversations(record.place, reading, system, single_turn, ledger)
+
+
+def _has_errors(reading: Reading, ledger: _Ledger) -> bool:
+    if not reading.problems:
+        return not reading.messages
+    ledger.problems += map(_with_fix, reading.problems)
+    return not reading.messages or any(p.severity == "error" for p in reading.problems)
+
+
+def _note_shape(record: Record, reading: Reading, ledger: _Ledger) -> None:
+    if not reading.shape:
+        return
+    place = record.place
+    source = (place.file, place.sheet, reading.shape)
+    ledger.kinds[reading.kind] += 1
+    ledger.sources[source] = ledger.sources.get(source, 0) + 1
+    if source not in ledger.layouts:
+        ledger.layouts[source] = (reading.kind, reading.layout)
+        ledger.problems += _ignored_columns(record, reading.layout, ledger)
+
+
+def _ignored_columns(record: Record, layout: Layout, ledger: _Ledger) -> Iterator[Problem]:
+    """Once per sheet: another field could be the question or the answer as well, and is not read."""
+    if any(isinstance(record.fields.get(name), list) for name in layout.turns):
         return
     place = Place(record.place.file, 0, record.place.sheet)
     for used, ignored in layout.ignored_pairs:
-        values = {"used": used, "ignored": ignored}
-        ledger.problems.append(Problem("ignored_column", "warning", place, column=ignored, values=values))
+        problem = Problem("ignored_column", "warning", place, column=ignored, values={"used": used, "ignored": ignored})
+        if problem not in ledger.problems:
+            yield problem
 
 
-def _foreign_sheets(file: str, ledger: _Ledger) -> Iterator[Problem]:
-    """One problem per sheet without the two columns: an error, unless another sheet of the workbook has them."""
-    severity: Severity = "warning" if ledger.shapes else "error"
-    for sheet, rows in ledger.foreign.items():
-        columns = ledger.foreign_columns[sheet]
-        layout = find_layout(columns)
-        code = "no_pair_columns"
-        if layout.answer is not None:
-            code = "no_question_column"
-        elif layout.question is not None:
-            code = "no_answer_column"
-        shown = list_names(columns)
-        yield Problem(code, severity, Place(file, 0, sheet), excerpt=shown, values={"columns": shown, "rows": rows})
+def _count(reading: Reading, single_turn: bool, ledger: _Ledger) -> None:
+    turns = 1
+    if len(reading.messages) > 2:
+        turns = sum(m.role == "user" for m in reading.messages)
+    if turns > 1 and single_turn and reading.kind != "tool_calls":
+        turns = len(split_turns(reading.messages))
+        ledger.num_conversations += turns
+    else:
+        ledger.num_conversations += 1
+        ledger.multi_turn += turns > 1
+    ledger.turns += turns
+    if reading.kind == "classification" and len(ledger.labels) < _MAX_LABELS:
+        ledger.labels.add(reading.messages[-1].content)
 
 
-def _repetitions(conversations: Sequence[Conversation]) -> Iterator[Problem]:
-    """Rows that repeat an earlier one word for word, and questions that are answered in more than one way."""
-    firsts: dict[tuple[tuple[str, str], ...], Place] = {}
-    answers: dict[tuple[str, str], dict[str, Place]] = {}
-    for conversation in conversations:
-        place = conversation.place
-        first = firsts.setdefault(tuple((m.role, m.content) for m in conversation.messages), place)
-        if first is not place:
-            excerpt = conversation.question[:80]
-            yield Problem("duplicate", "warning", place, excerpt=excerpt, values={"first": _row(first, place)})
-        system = conversation.messages[0].content if conversation.messages[0].role == "system" else ""
-        answer = "\n".join(m.content.strip() for m in conversation.messages if m.role == "assistant")
-        answers.setdefault((system, normalize_question(conversation.question)), {}).setdefault(answer, place)
-    for (_, question), by_answer in answers.items():
-        if len(by_answer) > 1:
-            places = list(by_answer.values())
-            rows = ", ".join(_row(p, places[0]) for p in places[:5]) + (" ..." if len(places) > 5 else "")
-            values = {"answers": len(places), "rows": rows}
-            yield Problem("conflicting_answers", "warning", places[0], excerpt=question[:80], values=values)
+def _add_conversations(place: Place, reading: Reading, system: str | None, single_turn: bool, ledger: _Ledger) -> None:
+    parts: Sequence[tuple[Message, ...]] = (reading.messages,)
+    if single_turn and reading.kind != "tool_calls":
+        parts = split_turns(reading.messages)
+    for messages in parts:
+        ledger.findings.add(messages, place)
+        if ledger.keep or len(ledger.examples) < NUM_EXAMPLES:
+            if system and messages[0].role != "system":
+                messages = (Message("system", system), *messages)
+            conversation = Conversation(messages, place, reading.tools)
+            if len(ledger.examples) < NUM_EXAMPLES:
+                ledger.examples.append(conversation)
+            if ledger.keep:
+                ledger.conversations.append(conversation)
 
 
-def _row(place: Place, beside: Place) -> str:
-    """The row, with its sheet where that is another than the one `beside` stands in."""
-    return str(place.row) if place.sheet == beside.sheet else f"{place.sheet}:{place.row}"
+def split_turns(messages: Sequence[Message]) -> list[tuple[Message, ...]]:
+    """Each question of a chat with its answer, after the chat's system message; answers of weight 0 are left out."""
+    before = tuple(messages[:1]) if messages[0].role == "system" else ()
+    turns = messages[len(before) :]
+    pairs = zip(turns[::2], turns[1::2], strict=True)
+    return [(*before, question, answer) for question, answer in pairs if answer.weight]
 
 
-def _too_few(file: str, ledger: _Ledger) -> Iterator[Problem]:
-    kept = len(ledger.conversations)
-    if ledger.records_in == 0:
-        yield Problem("no_rows", "error", Place(file))
+def _excerpts_again(
+    records: Records, overlay: Overlay | None, indices: Sequence[int], findings: Findings
+) -> dict[int, str]:
+    """The beginnings of questions, read from the file once more."""
+    wanted: dict[Place, list[int]] = {}
+    for index in indices:
+        wanted.setdefault(findings.fingerprints.place(index), []).append(index)
+    found: dict[int, str] = {}
+    if not wanted:
+        return found
+    for item in records:
+        if isinstance(item, Record) and (numbers := wanted.pop(item.place, None)):
+            record = item if overlay is None else overlay.apply(item)
+            messages = read_messages(record).messages if record else ()
+            asked = next((m.content for m in messages if m.role == "user"), "")
+            found.update(dict.fromkeys(numbers, asked[:80]))
+            if not wanted:
+                break
+    return found
+
+
+def _remarks_on_file(file: str, ledger: _Ledger) -> Iterator[Problem]:
+    place = Place(file)
+    for problem in ledger.foreign:
+        yield replace(problem, severity="warning") if ledger.num_conversations else problem
+    if num := ledger.kinds["preference"]:
+        yield Problem("preference_data", "warning", place, values={"conversations": num, "rejected": ledger.rejected})
+    if num := ledger.kinds["tool_calls"]:
+        yield Problem("tool_calls", "warning", place, values={"conversations": num})
+    if ledger.kinds["classification"]:
+        layout = next(layout for kind, layout in ledger.layouts.values() if kind == "classification")
+        values = {"question": layout.question, "answer": layout.answer, "labels": len(ledger.labels)}
+        yield Problem("classification", "warning", place, column=layout.answer, values=values)
+    kept = ledger.kept + ledger.fixed
+    if ledger.records_in == 0 and not any(p.severity == "error" for p in ledger.problems):
+        yield Problem("no_rows", "error", place)
     elif 0 < kept < FEW_ROWS:
-        yield Problem("too_few_rows", "warning", Place(file), values={"rows": kept, "enough": FEW_ROWS})
+        yield Problem("too_few_rows", "warning", place, values={"rows": kept, "enough": FEW_ROWS})
+
+
+def _report(records: Records, ledger: _Ledger) -> ValidationReport:
+    shapes: Counter[str] = Counter()
+    for (_, _, shape), count in ledger.sources.items():
+        shapes[shape] += count
+    named = [shape for shape, _ in shapes.most_common(_NUM_SHAPES_NAMED)]
+    return ValidationReport(
+        file=records.path.name,
+        format=records.format,
+        kind=ledger.kinds.most_common(1)[0][0] if ledger.kinds else "not_qa",
+        shape=" + ".join(named) + (" ..." if len(shapes) > len(named) else ""),
+        encoding=records.encoding.removesuffix("-sig"),
+        sheets=records.sheets,
+        hidden_sheets=records.hidden_sheets,
+        readings=_readings(ledger),
+        conversations=tuple(ledger.conversations),
+        examples=tuple(ledger.examples),
+        problems=_in_file_order(records, ledger.problems),
+        records_in=ledger.records_in,
+        kept=ledger.kept,
+        fixed=ledger.fixed,
+        dropped=ledger.dropped,
+        num_conversations=ledger.num_conversations,
+        multi_turn=ledger.multi_turn,
+        turns=ledger.turns,
+    )
+
+
+def _readings(ledger: _Ledger) -> tuple[SourceReading, ...]:
+    """One for each file or sheet, by its most frequent shape."""
+    by_source: dict[tuple[str, str | None], _Source] = {}
+    records: Counter[tuple[str, str | None]] = Counter()
+    for source, count in sorted(ledger.sources.items(), key=lambda item: -item[1]):
+        by_source.setdefault(source[:2], source)
+        records[source[:2]] += count
+    readings = []
+    for where in dict.fromkeys(source[:2] for source in ledger.sources):
+        kind, layout = ledger.layouts[by_source[where]]
+        readings.append(
+            SourceReading(
+                file=where[0],
+                sheet=where[1],
+                shape=by_source[where][2],
+                kind=kind,
+                columns=columns_of(layout),
+                header_row=getattr(layout, "header_row", None),
+                confidence=layout.confidence,
+                reason=layout.reason,
+                records=records[where],
+            )
+        )
+    return tuple(readings)
+
+
+def _in_file_order(records: Records, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Those about the whole first, then file by file, sheet by sheet and row by row."""
+    files: dict[str, int] = {records.path.name: -1}
+    sheets: dict[str | None, int] = {None: -1, **{sheet: i for i, sheet in enumerate(records.sheets)}}
+    for problem in problems:
+        files.setdefault(problem.place.file, len(files))
+        sheets.setdefault(problem.place.sheet, len(sheets))
+
+    def position(problem: Problem) -> tuple[int, int, int]:
+        place = problem.place
+        return files[place.file], sheets[place.sheet], place.row
+
+    return tuple(sorted(problems, key=position))

@@ -166,22 +166,23 @@ def _answer_both(
     max_new_tokens: int,
 ) -> tuple[AnswerPair, ...]:
     prompts, sampling = [c.prompt for c, _, _ in rows], Sampling(max_new_tokens=max_new_tokens)
-    tuned_answers = generate_answers(model, chat_format, prompts, sampling)
+    tools = [c.tools for c, _, _ in rows]
+    tuned_answers = generate_answers(model, chat_format, prompts, sampling, tools=tools)
     with adapter_disabled(model):
-        base_answers = generate_answers(model, chat_format, prompts, sampling)
-    triples = zip(rows, base_answers, tuned_answers, strict=True)
-    return tuple(_pair(row, base, tuned) for row, base, tuned in triples)
+        base_answers = generate_answers(model, chat_format, prompts, sampling, tools=tools)
+    expected = [chat_format.expected_text(c) for c, _, _ in rows]
+    return tuple(_pair(*four) for four in zip(rows, expected, base_answers, tuned_answers, strict=True))
 
 
-def _pair(row: tuple[Conversation, float, float], base: Answer, tuned: Answer) -> AnswerPair:
+def _pair(row: tuple[Conversation, float, float], expected: str, base: Answer, tuned: Answer) -> AnswerPair:
     conversation, loss_base, loss_tuned = row
     return AnswerPair(
         question=conversation.question,
-        expected=conversation.answer,
+        expected=expected,
         base=base.text,
         tuned=tuned.text,
-        base_f1=character_f1(base.text, conversation.answer),
-        tuned_f1=character_f1(tuned.text, conversation.answer),
+        base_f1=character_f1(base.text, expected),
+        tuned_f1=character_f1(tuned.text, expected),
         loss_base=loss_base,
         loss_tuned=loss_tuned,
         tuned_stopped=tuned.stopped,

@@ -18,6 +18,7 @@ from torch import nn
 
 from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Message
+from postil.data.row_checks import Tools
 from postil.models.adapter import adapter_disabled
 from postil.models.decoding import GREEDY, Sampling, decode
 
@@ -114,16 +115,18 @@ def generate_answers(
     prompts: Sequence[Sequence[Message]],
     sampling: Sampling = GREEDY,
     batch_size: int = 16,
+    tools: Sequence[Tools] = (),
 ) -> list[Answer]:
     """Answers many prompts, those of similar length together.
 
     Args:
         prompts: the messages before each answer, such as `Conversation.prompt`.
+        tools: those of each prompt, such as `Conversation.tools`; empty where no prompt has any.
 
     Returns:
         One answer per prompt, in the order given.
     """
-    ids = [chat_format.prompt_ids(p) for p in prompts]
+    ids = [chat_format.prompt_ids(p, t) for p, t in zip(prompts, tools or [()] * len(prompts), strict=True)]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     texts = [AnswerText(chat_format) for _ in ids]
     for start in range(0, len(order), batch_size):

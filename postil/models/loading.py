@@ -111,6 +111,23 @@ def load_chat_format(config: ModelConfig) -> ChatFormat:
     return _chat_format(config.base, load_tokenizer(path))
 
 
+def context_tokens(config: ModelConfig) -> int | None:
+    """What `Base.max_length_tokens` will be, read without the weights.
+
+    Raises:
+        MissingInputError, DataError, UnavailableError, TryAgainError: as `load_base`.
+    """
+    from transformers import AutoConfig
+
+    path, _ = find_base(config)
+    folder = inspect_base_folder(path)
+    _refuse_unknown_family(folder)
+    with quiet_transformers():
+        found: Any = AutoConfig.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
+    limit: int | None = getattr(found.get_text_config(), "max_position_embeddings", None)
+    return limit
+
+
 def find_base(config: ModelConfig) -> tuple[Path, str | None]:
     """The folder of the base, downloaded where it is a hub id, and its revision.
 

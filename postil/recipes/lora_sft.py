@@ -22,7 +22,7 @@ from pathlib import Path
 
 from postil.config import RunConfig
 from postil.data.conversations import content_hash
-from postil.data.prepared import is_prepared, matching_conversations
+from postil.data.prepared import is_prepared
 from postil.data.records import read_records
 from postil.data.splits import split_conversations
 from postil.data.validation import validate_dataset
@@ -34,7 +34,7 @@ from postil.models.loading import load_base
 from postil.models.manifest import write_text_atomically
 from postil.recipes.defaults import resolve_config
 from postil.recipes.fitting import fit_pack
-from postil.recipes.prepare import open_prepared, tokenize_part
+from postil.recipes.prepare import open_prepared, read_options, tokenize_split
 from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
 from postil.recipes.result import RunResult, base_facts, config_hash, publish_adapter
 from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json
@@ -69,7 +69,8 @@ def train_lora(
             split, train, heldout, chat_format = open_prepared(source, base)
         else:
             report(PhaseStarted(phase="read"))
-            validation = validate_dataset(read_records(source), config.data.system)
+            records = read_records(source, read_options(config.data))
+            validation = validate_dataset(records, config.data.system, single_turn=config.data.single_turn)
             report_data(validation, config.data.drop_bad, report)
             split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
 
@@ -78,11 +79,10 @@ def train_lora(
 
             report(PhaseStarted(phase="tokenize"))
             chat_format = settle_chat_format(folder, base.chat_format, validation.conversations)
-            train = tokenize_part(split.train, chat_format, config.data, report, base.max_length_tokens)
-            heldout = tokenize_part(split.heldout, chat_format, config.data, report, base.max_length_tokens)
+            train, heldout = tokenize_split(split, chat_format, config.data, report, base.max_length_tokens)
         report_split(split, report)
         report_tokens(train, heldout, report)
-        kept = matching_conversations(split.heldout, heldout.examples)
+        kept = heldout.conversations
         base = replace(base, chat_format=chat_format)
         config = resolve_config(config, len(train.examples), base_facts(base))
         config = fit_pack(config, base, longest_row=max(len(e.input_ids) for e in train.examples))

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +10,18 @@ from postil.config import DataConfig, RunConfig
 from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation, content_hash
 from postil.data.examples import Tokenized, tokenize_conversations
+from postil.data.options import ReadOptions
 from postil.data.prepared import (
     Prepared,
     PreparedPart,
     is_prepared,
-    matching_conversations,
     read_prepared,
     write_prepared,
 )
 from postil.data.records import read_records
 from postil.data.splits import Split, split_conversations
+from postil.data.text_tokenizer import TextTokenizer
+from postil.data.truncation import TooLong
 from postil.data.validation import validate_dataset
 from postil.errors import CannotWriteError, DataError, UsageError
 from postil.events import PhaseStarted, Report, ignore
@@ -51,6 +53,20 @@ class PreparedResult:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class TokenizedFile:
+    """A file on the road, up to its tokens.
+
+    Args:
+        conversations: the good rows, in file order, as they were read.
+    """
+
+    conversations: tuple[Conversation, ...]
+    chat_format: ChatFormat
+    train: Tokenized
+    heldout: Tokenized
+
+
 def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: bool = False) -> PreparedResult:
     """Reads, checks, splits and tokenizes `config.data.file` for `config.model.base` and writes the result to `out`.
 
@@ -60,22 +76,12 @@ def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: boo
         DataError: the data cannot train.
         CannotWriteError: `out` has something in it and `force` is off, or it is no prepared folder of ours.
     """
-    from postil.models.loading import load_chat_format
-
     if config.data.file is None:
         raise UsageError("recipes.no_file")
     _make_room(out, force)
-    report(PhaseStarted(phase="read"))
-    validation = validate_dataset(read_records(Path(config.data.file)), config.data.system)
-    report_data(validation, config.data.drop_bad, report)
-    split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
-    report_split(split, report)
-    report(PhaseStarted(phase="tokenize"))
-    chat_format = load_chat_format(config.model).fitted_to(validation.conversations)
-    train, heldout = (tokenize_part(part, chat_format, config.data, report) for part in (split.train, split.heldout))
-    report_tokens(train, heldout, report)
-    parts = [_part(split.train, train), _part(split.heldout, heldout)]
-    prepared = Prepared(parts[0], parts[1], _describe(config, chat_format, train, heldout, parts))
+    made = tokenize_file(config, report)
+    parts = [PreparedPart(t.conversations, t.examples) for t in (made.train, made.heldout)]
+    prepared = Prepared(parts[0], parts[1], _describe(config, made.chat_format, made.train, made.heldout, parts))
     report(PhaseStarted(phase="save"))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -88,29 +94,97 @@ def prepare(config: RunConfig, out: Path, report: Report = ignore, *, force: boo
     )
 
 
-def tokenize_part(
-    conversations: Sequence[Conversation],
+def tokenize_file(config: RunConfig, report: Report = ignore) -> TokenizedFile:
+    """Reads, checks, splits and tokenizes `config.data.file` exactly as `train_lora` does, without the base's weights.
+
+    Raises:
+        DataError: the data cannot train.
+    """
+    from postil.models.loading import context_tokens, load_chat_format
+
+    if config.data.file is None:
+        raise UsageError("recipes.no_file")
+    report(PhaseStarted(phase="read"))
+    records = read_records(Path(config.data.file), read_options(config.data))
+    validation = validate_dataset(records, config.data.system, single_turn=config.data.single_turn)
+    report_data(validation, config.data.drop_bad, report)
+    split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
+    report_split(split, report)
+    report(PhaseStarted(phase="tokenize"))
+    chat_format = load_chat_format(config.model).fitted_to(validation.conversations)
+    train, heldout = tokenize_split(split, chat_format, config.data, report, context_tokens(config.model))
+    report_tokens(train, heldout, report)
+    return TokenizedFile(validation.conversations, chat_format, train, heldout)
+
+
+def read_options(config: DataConfig) -> ReadOptions:
+    """What the settings say about a file before it is read."""
+    return ReadOptions(config.encoding, config.map, config.single_turn)
+
+
+def tokenize_split(
+    split: Split,
     chat_format: ChatFormat,
     config: DataConfig,
     report: Report,
     model_max_tokens: int | None = None,
-) -> Tokenized:
-    """Tokens of one part of the split. `config.drop_bad` leaves out rows that the chat format refuses, and says which.
+) -> tuple[Tokenized, Tokenized]:
+    """Tokens of what is trained and of what is held out. `config.drop_bad` leaves out refused rows, and says which.
+
+    A held-out chat that is too long is measured by its last turn where training splits: a row stays one question.
 
     Raises:
-        DataError: as `tokenize_conversations`.
+        DataError: as `tokenize_conversations`; the problems of both parts at once.
     """
-    lengths = {"max_length_tokens": config.max_length_tokens, "model_max_tokens": model_max_tokens}
+    for_heldout: TooLong = "keep_last" if config.too_long == "split" else config.too_long
+    made: list[Tokenized] = []
+    errors: list[DataError] = []
+    for part, too_long in ((split.train, config.too_long), (split.heldout, for_heldout)):
+        try:
+            made.append(_tokenize_part(part, chat_format, config, report, model_max_tokens, too_long))
+        except DataError as error:
+            if not error.problems:
+                raise
+            errors.append(error)
+    if errors:
+        raise _all_refused(errors, len(split.train) + len(split.heldout))
+    return made[0], made[1]
+
+
+def _all_refused(errors: Sequence[DataError], total: int) -> DataError:
+    problems = sorted((p for e in errors for p in e.problems), key=lambda p: (p.place.sheet or "", p.place.row))
+    first, rows = problems[0], sum(int(e.values["count"]) for e in errors)
+    told = {"place": first.place, "reason": first.message, "advice": first.hint}
+    return DataError("tokens.rows_refused", problems=problems, count=rows, total=total, **told)
+
+
+def _tokenize_part(
+    conversations: Sequence[Conversation],
+    chat_format: ChatFormat,
+    config: DataConfig,
+    report: Report,
+    model_max_tokens: int | None,
+    too_long: TooLong,
+) -> Tokenized:
+    def tokenize(rows: Sequence[Conversation]) -> Tokenized:
+        return tokenize_conversations(
+            rows,
+            chat_format,
+            max_length_tokens=config.max_length_tokens,
+            train_on=config.train_on,
+            model_max_tokens=model_max_tokens,
+            too_long=too_long,
+        )
+
     try:
-        return tokenize_conversations(conversations, chat_format, train_on=config.train_on, **lengths)
+        return tokenize(conversations)
     except DataError as error:
         refused = {p.place for p in error.problems}
         if not config.drop_bad or not refused:
             raise
         places = ", ".join(sorted(map(str, refused))[:5])
         warn(report, "recipes.refused_rows", rows=len(refused), places=places)
-        kept = [c for c in conversations if c.place not in refused]
-        return tokenize_conversations(kept, chat_format, train_on=config.train_on, **lengths)
+        return replace(tokenize([c for c in conversations if c.place not in refused]), refused=error.problems)
 
 
 def open_prepared(folder: Path, base: "Base") -> tuple[Split, Tokenized, Tokenized, ChatFormat]:
@@ -119,14 +193,25 @@ def open_prepared(folder: Path, base: "Base") -> tuple[Split, Tokenized, Tokeniz
     Raises:
         DataError: it was prepared with another tokenizer, or it is damaged.
     """
+    made = open_tokenized(folder, base.tokenizer, base.name)
+    split = Split.of(made.train.conversations, made.heldout.conversations)
+    return split, made.train, made.heldout, made.chat_format
+
+
+def open_tokenized(folder: Path, tokenizer: TextTokenizer, base_name: str) -> TokenizedFile:
+    """Reads a prepared folder without a base in memory.
+
+    Raises:
+        DataError: as `open_prepared`.
+    """
     prepared = read_prepared(folder)
     about = prepared.description
-    if about["chat_format"]["tokenizer"] != base.tokenizer.fingerprint:
-        raise DataError("recipes.other_tokenizer", path=folder, made_for=about["base"], base=base.name)
-    split = Split.of(prepared.train.conversations, prepared.heldout.conversations)
+    if about["chat_format"]["tokenizer"] != tokenizer.fingerprint:
+        raise DataError("recipes.other_tokenizer", path=folder, made_for=about["base"], base=base_name)
     train, heldout = (
         Tokenized(
             examples=part.examples,
+            conversations=part.conversations,
             too_long=(),
             changed=0,
             longest=max((len(e.input_ids) for e in part.examples), default=0),
@@ -134,7 +219,8 @@ def open_prepared(folder: Path, base: "Base") -> tuple[Split, Tokenized, Tokeniz
         )
         for part in (prepared.train, prepared.heldout)
     )
-    return split, train, heldout, ChatFormat.from_manifest(about["chat_format"], base.tokenizer)
+    chat_format = ChatFormat.from_manifest(about["chat_format"], tokenizer)
+    return TokenizedFile((*train.conversations, *heldout.conversations), chat_format, train, heldout)
 
 
 def _make_room(out: Path, force: bool) -> None:
@@ -145,10 +231,6 @@ def _make_room(out: Path, force: bool) -> None:
     if not is_prepared(out):
         raise CannotWriteError("recipes.not_prepared", path=out)
     shutil.rmtree(out)
-
-
-def _part(conversations: Sequence[Conversation], tokenized: Tokenized) -> PreparedPart:
-    return PreparedPart(matching_conversations(conversations, tokenized.examples), tokenized.examples)
 
 
 def _describe(
@@ -166,6 +248,8 @@ def _describe(
         "data_hash": content_hash([c for part in parts for c in part.conversations]),
         "max_length_tokens": max(train.max_length_tokens, heldout.max_length_tokens),
         "too_long": [str(place) for t in (train, heldout) for place in t.too_long],
+        "split": [str(place) for t in (train, heldout) for place in t.split],
+        "shortened": [str(place) for t in (train, heldout) for place in t.shortened],
         "tokens": sum(len(e.input_ids) for e in train.examples),
         "trained_tokens": sum(e.num_trained_tokens for e in train.examples),
     }

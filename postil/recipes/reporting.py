@@ -73,11 +73,20 @@ def report_tokens(train: Tokenized, heldout: Tokenized, report: Report) -> None:
             max_length_tokens=train.max_length_tokens,
             too_long=[str(place) for place in too_long],
             changed_by_template=train.changed,
+            split=len(train.split) + len(heldout.split),
+            shortened=len(train.shortened) + len(heldout.shortened),
+            dropped=len(too_long),
+            suggested_length_tokens=train.suggested_length_tokens,
         )
     )
     if too_long:
         places = ", ".join(str(place) for place in too_long[:5])
         warn(report, "recipes.too_long", rows=len(too_long), tokens=train.max_length_tokens, places=places)
+    for key, places_of in (("recipes.split_rows", "split"), ("recipes.shortened_rows", "shortened")):
+        changed = [*getattr(train, places_of), *getattr(heldout, places_of)]
+        if changed:
+            places = ", ".join(map(str, changed[:5]))
+            warn(report, key, rows=len(changed), tokens=train.max_length_tokens, places=places)
     if train.changed:
         warn(report, "recipes.changed_by_template", rows=train.changed)
 
@@ -120,9 +129,12 @@ def heldout_probe(
 
     def measure(step: int) -> float:
         loss = float(mean_by_question(questions, heldout_losses(model, examples)).mean())
-        answers = generate_answers(model, base.chat_format, [c.prompt for c in asked], sampling)
+        prompts, tools = [c.prompt for c in asked], [c.tools for c in asked]
+        answers = generate_answers(model, base.chat_format, prompts, sampling, tools=tools)
+        expected = [base.chat_format.expected_text(c) for c in asked]
         samples = [
-            Sample(question=c.question, expected=c.answer, answer=a.text) for c, a in zip(asked, answers, strict=True)
+            Sample(question=c.question, expected=e, answer=a.text)
+            for c, e, a in zip(asked, expected, answers, strict=True)
         ]
         report(HeldoutMeasured(step=step, loss=loss, samples=samples))
         return loss

@@ -84,7 +84,7 @@ def test_exit_codes_follow_the_error() -> None:
 def test_a_fault_of_ours_is_one_plain_message_without_traceback(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, good_file: Path
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("[bold]7[/bold]")
 
     monkeypatch.setattr("postil.cli.check.validate_dataset", broken)
@@ -98,7 +98,7 @@ def test_a_fault_of_ours_is_one_plain_message_without_traceback(
 
 
 def test_ctrl_c_ends_any_verb_with_130(shell: Shell, monkeypatch: pytest.MonkeyPatch, good_file: Path) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("postil.cli.check.validate_dataset", interrupted)

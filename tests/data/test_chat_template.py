@@ -1,17 +1,19 @@
 """Chat templates: the text and ids of transformers, spans that are exact, prompts that training saw."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postil.data.chat_template import IGNORED, ChatFormat
-from postil.data.conversations import Conversation, Message
-from postil.data.template_renderer import TemplateRefusal, check_template, render
+from postil.data.chat_template import IGNORED, INSTRUCTION_TEMPLATE, ChatFormat
+from postil.data.conversations import Conversation, Message, ToolCall
+from postil.data.template_renderer import KNOWN_TEMPLATES, TemplateRefusal, check_template, render
 from postil.errors import DataError
 from postil.models.tokenizer import HFTokenizer, load_tokenizer
 from postil.problems import Place
@@ -75,12 +77,39 @@ def theirs(reader: HFTokenizer, source: str, conversation: Conversation, monkeyp
             return cls(TODAY.year, TODAY.month, TODAY.day)
 
     monkeypatch.setattr(chat_template_utils, "datetime", Frozen)
-    messages = [{"role": m.role, "content": m.content} for m in conversation.messages]
-    text = reader.inner.apply_chat_template(messages, chat_template=source, tokenize=False)
-    values = [Message(m.role, m.content) for m in conversation.messages]
-    assert render(source, values, reader.special_tokens, TODAY) == text
-    ids = reader.inner.apply_chat_template(messages, chat_template=source, tokenize=True, return_dict=False)
-    return list(ids)
+    messages = [
+        as_transformers_wants(m, ids) for m, ids in zip(conversation.messages, call_ids(conversation), strict=True)
+    ]
+    tools: Any = list(conversation.tools) or None
+    text = reader.inner.apply_chat_template(messages, tools=tools, chat_template=source, tokenize=False)
+    assert render(source, conversation.messages, reader.special_tokens, TODAY, tools=conversation.tools) == text
+    return list(reader.inner.apply_chat_template(messages, tools=tools, chat_template=source, return_dict=False))
+
+
+def call_ids(conversation: Conversation) -> list[Sequence[str]]:
+    """Ids of the calls of each message, and of the call that a tool's message answers."""
+    found: list[Sequence[str]] = []
+    count, open_ids = 0, [""]
+    for m in conversation.messages:
+        if m.tool_calls:
+            open_ids = [f"call{count + k:05d}" for k in range(1, len(m.tool_calls) + 1)]
+            count += len(open_ids)
+            found.append(tuple(open_ids))
+        else:
+            found.append((open_ids.pop(0) if len(open_ids) > 1 else open_ids[0],) if m.role == "tool" else ())
+    return found
+
+
+def as_transformers_wants(message: Message, ids: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        values["tool_calls"] = [
+            {"id": key, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
+            for call, key in zip(message.tool_calls, ids, strict=True)
+        ]
+    if message.role == "tool":
+        values["tool_call_id"] = ids[0]
+    return values
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -113,6 +142,217 @@ def test_ids_are_those_of_transformers_and_prompts_their_beginning(
         assert len(texts) == 2 or conversation is CHATS["single"]
         for text, answer in zip(texts, (m for m in conversation.messages if m.role == "assistant"), strict=True):
             assert answer.content.rpartition("</think>")[2].strip() in text
+
+
+WEATHER: Mapping[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Weather <now> & here",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "城市"}}},
+    },
+}
+ROME, BONN = ToolCall("get_weather", {"city": "罗马", "days": 3}), ToolCall("get_weather", {"city": "Bonn"})
+
+
+def tool_chat(*messages: Message, system: str | None = None) -> Conversation:
+    return Conversation((*([Message("system", system)] if system else []), *messages), Place("t.jsonl", 1), (WEATHER,))
+
+
+def calling(*calls: ToolCall, content: str = "") -> Message:
+    return Message("assistant", content, tool_calls=calls)
+
+
+ASKED, TOLD, HOT = Message("user", " weather? "), Message("tool", '{"t": 30}'), Message("assistant", "It is hot.\n")
+TOOL_CHATS = {
+    "one call": tool_chat(ASKED, calling(ROME), TOLD, HOT),
+    "text beside it": tool_chat(ASKED, calling(ROME, content="Let me look."), TOLD, HOT, system=" Be kind. "),
+    "no arguments": tool_chat(ASKED, calling(ToolCall("get_weather", {})), TOLD, HOT),
+    "two at once": tool_chat(ASKED, calling(ROME, BONN), TOLD, Message("tool", "20"), HOT),
+    "several turns": tool_chat(ASKED, calling(ROME), TOLD, HOT, Message("user", "Bonn?"), calling(BONN), TOLD, HOT),
+    "ends with a call": tool_chat(ASKED, calling(BONN)),
+    "thinking": tool_chat(
+        ASKED,
+        calling(ROME, content="<think>\nhm\n</think>\n\n"),
+        TOLD,
+        Message("assistant", "<think>\nso\n</think>\n\nhot"),
+    ),
+    "no call": tool_chat(ASKED, HOT),
+}
+NO_TOOLS = {"tools_not_supported", "template_refuses_tools", "template_refuses_system", "template_refuses"}
+REFUSED = {
+    **dict.fromkeys(
+        ("cohere", "deepseek_r1_distill", "deepseekv3", "gemma", "gemma3", "llama3", "phi3", "phi3_5"), None
+    ),
+    "lfm2": set(TOOL_CHATS) - {"no call"},
+    "gptoss": {"two at once", "ends with a call"},
+    "llama3_1": {"two at once"},
+    "llama3_2": {"two at once"},
+}
+"""Chats that a template cannot show whole; None: all of them."""
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("template", ["own", *TEMPLATES])
+def test_tool_calls_are_rendered_as_transformers_does_and_trained_whole(
+    name: str, template: str, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = tokenizer(name)
+    source = reader.chat_template or ""
+    if template != "own":
+        source = (shared / "templates" / f"{template}.jinja").read_text("utf-8")
+    if template == "llama3" and "bos_token" not in reader.special_tokens:
+        return
+    refused = REFUSED.get(template, set(TOOL_CHATS) if (template, name) == ("own", "starter") else set())
+    for title, conversation in TOOL_CHATS.items():
+        chat_format = ChatFormat.from_tokenizer(reader, source, today=TODAY).fitted_to([conversation])
+        if refused is None or title in refused:
+            with pytest.raises(DataError) as caught:
+                chat_format.encode_conversation(conversation)
+            code = caught.value.problems[0].code
+            assert code in NO_TOOLS or (template, title, code) == ("gptoss", "ends with a call", "calls_not_expected")
+            continue
+        encoded = chat_format.encode_conversation(conversation)
+        assert list(encoded.input_ids) == theirs(reader, source, conversation, monkeypatch)
+        prompt = chat_format.prompt_ids(conversation.prompt, conversation.tools)
+        assert list(encoded.input_ids[: len(prompt)]) == prompt
+        assert encoded.labels[len(prompt)] == encoded.input_ids[len(prompt)] and encoded.ends_trained
+        texts = trained_texts(reader, encoded.input_ids, encoded.labels)
+        answers = [m for m in conversation.messages if m.role == "assistant"]
+        assert len(texts) == len(answers)
+        for text, answer in zip(texts, answers, strict=True):
+            assert all(c.name in text and str(v) in text for c in answer.tool_calls for v in c.arguments.values())
+            assert "weather?" not in text and "30" not in text and "<|im_start|>" not in text
+            if not answer.tool_calls:
+                assert answer.content.rpartition("</think>")[2].strip() in text
+
+
+MISTRAL = """\
+{{- bos_token }}
+{%- for message in messages %}
+{%- if message.role == 'user' %}
+{%- if tools and loop.first %}{{- '[AVAILABLE_TOOLS] ' + (tools | tojson) + '[/AVAILABLE_TOOLS]' }}{% endif %}
+{{- '[INST] ' + message.content + ' [/INST]' }}
+{%- elif message.role == 'tool' %}
+{{- '[TOOL_RESULTS] {"content": ' + (message.content | tojson) }}
+{{- ', "call_id": "' + message.tool_call_id + '"}[/TOOL_RESULTS]' }}
+{%- elif message.tool_calls is defined %}
+{{- '[TOOL_CALLS] [' }}
+{%- for call in message.tool_calls %}
+{%- if call.id | length != 9 %}{{ raise_exception('ids have nine characters') }}{% endif %}
+{{- (call.function | tojson)[:-1] + ', "id": "' + call.id + '"}' + (', ' if not loop.last else ']') }}
+{%- endfor %}
+{{- eos_token }}
+{%- else %}
+{{- ' ' + message.content + eos_token }}
+{%- endif %}
+{%- endfor %}"""
+
+
+def test_a_template_in_the_manner_of_mistral(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = tokenizer()
+    inner = load_tokenizer(STARTER).inner
+    inner.bos_token = inner.eos_token
+    reader = HFTokenizer(inner)
+    for conversation in (CHATS["multi"], *(TOOL_CHATS[n] for n in ("one call", "two at once", "several turns"))):
+        chat_format = ChatFormat.from_tokenizer(reader, MISTRAL, today=TODAY).fitted_to([conversation])
+        encoded = chat_format.encode_conversation(conversation)
+        assert list(encoded.input_ids) == theirs(reader, MISTRAL, conversation, monkeypatch)
+        texts = trained_texts(reader, encoded.input_ids, encoded.labels)
+        assert len(texts) == sum(m.role == "assistant" for m in conversation.messages)
+        assert all(text.endswith("<|im_end|>") for text in texts)
+        assert "INST" not in "".join(texts) and "RESULTS" not in "".join(texts)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("{% for m in messages %}{{ m.role + m.content + '<|im_end|>' }}{% endfor %}{{ tools }}", "tool_calls"),
+        (
+            "{{ tools }}{% for m in messages if m.role != 'tool' %}{{ m.role + m.content + (m.tool_calls | string) "
+            "+ '<|im_end|>' }}{% endfor %}",
+            "tool",
+        ),
+        (
+            "{% for m in messages %}{{ m.role + m.content + (m.tool_calls | string) + '<|im_end|>' }}{% endfor %}",
+            "tools",
+        ),
+    ],
+)
+def test_a_template_that_leaves_a_part_of_tools_out_is_refused_by_name(source: str, what: str) -> None:
+    conversation = TOOL_CHATS["one call"]
+    chat_format = ChatFormat.from_tokenizer(tokenizer(), source, name="odd").fitted_to([conversation])
+    with pytest.raises(DataError) as caught:
+        chat_format.encode_conversation(conversation)
+    problem = caught.value.problems[0]
+    assert (problem.code, problem.values["what"]) == ("tools_not_supported", what)
+    assert "odd" in problem.message and problem.place == Place("t.jsonl", 1)
+
+
+def test_marks_around_calls_and_marks_beside_them() -> None:
+    source = (
+        "{{ tools }}{% for m in messages %}{{ m.role + ':' }}{% if m.role == 'assistant' %}BEFORE{% generation %}"
+        "{{ m.content }}INSIDE<|im_end|>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    calls = "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}"
+    conversation = TOOL_CHATS["text beside it"]
+    inside = ChatFormat.from_tokenizer(tokenizer(), source.replace("BEFORE", "").replace("INSIDE", calls))
+    encoded = inside.fitted_to([conversation]).encode_conversation(conversation)
+    texts = trained_texts(tokenizer(), encoded.input_ids, encoded.labels)
+    assert texts[0].startswith("Let me look.[{") and texts[0].endswith("}]<|im_end|>")
+    beside = ChatFormat.from_tokenizer(tokenizer(), source.replace("BEFORE", calls).replace("INSIDE", ""))
+    with pytest.raises(DataError) as caught:
+        beside.fitted_to([conversation]).encode_conversation(conversation)
+    assert caught.value.problems[0].code == "marks_unclear"
+
+
+def test_control_tokens_in_calls_and_schemas_are_found_too(shared: Path) -> None:
+    reader = tokenizer("minimind-6400")
+    smuggling = tool_chat(ASKED, calling(ToolCall("get_weather", {"city": "<|im_end|>"})), TOLD, HOT)
+    with pytest.raises(DataError) as caught:
+        ChatFormat.from_tokenizer(reader).encode_conversation(smuggling)
+    assert [(p.code, p.column) for p in caught.value.problems] == [("control_token", "assistant")]
+    fix = caught.value.problems[0].fix
+    assert fix is not None and fix.action == "break_control_tokens" and fix.values == {"tokens": ["<|im_end|>"]}
+    schema = Conversation(CHATS["single"].messages, Place("t.jsonl", 1), ({**WEATHER, "x": "<|im_start|>"},))
+    with pytest.raises(DataError) as caught:
+        ChatFormat.from_tokenizer(reader).encode_conversation(schema)
+    assert [(p.code, p.column) for p in caught.value.problems] == [("control_token", "tools")]
+
+
+def test_the_mark_of_a_call_stops_answers_where_calls_are_learned(shared: Path) -> None:
+    source = (shared / "templates" / "gptoss.jinja").read_text("utf-8")
+    reader = tokenizer("minimind-6400")
+    plain = ChatFormat.from_tokenizer(reader, source, today=TODAY)
+    assert "<|call|>" not in plain.stop_strings
+    fitted = plain.fitted_to([TOOL_CHATS["one call"]])
+    assert "<|call|>" in fitted.stop_strings
+    again = ChatFormat.from_manifest(json.loads(json.dumps(fitted.manifest())), reader)
+    assert again.calling and again.stop_strings == fitted.stop_strings
+    with pytest.raises(DataError) as caught:
+        plain.encode_conversation(TOOL_CHATS["one call"])
+    assert caught.value.problems[0].code == "calls_not_expected"
+
+
+def test_the_expected_answer_may_be_a_call(shared: Path) -> None:
+    source = (shared / "templates" / "qwen3.jinja").read_text("utf-8")
+    chat_format = ChatFormat.from_tokenizer(tokenizer("qwen2.5-0.5b"), source)
+    wanted = chat_format.expected_text(TOOL_CHATS["ends with a call"])
+    assert wanted == '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
+    assert chat_format.expected_text(TOOL_CHATS["one call"]) == "It is hot.\n"
+
+
+def test_text_that_the_tokenizer_cannot_write_is_refused() -> None:
+    class Deaf(HFTokenizer):
+        def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+            return super().encode(text.replace("\u9f98", "?"))
+
+    chat_format = ChatFormat.from_tokenizer(Deaf(load_tokenizer(STARTER).inner))
+    assert chat_format.encode_conversation(chat("q", "a"))
+    with pytest.raises(DataError) as caught:
+        chat_format.encode_conversation(chat("q", "ab\u9f98c"))
+    assert caught.value.problems[0].code == "round_trip_differs"
+    assert "\u9f98" in caught.value.problems[0].message
 
 
 @pytest.mark.parametrize(
@@ -318,6 +558,11 @@ def test_a_template_that_rewrites_by_content_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         chat_format.encode_conversation(chat("q", "a secret"))
     assert caught.value.problems[0].code == "answer_rewritten"
+
+
+def test_templates_that_ship_with_postil_run_without_a_child() -> None:
+    shipped = {INSTRUCTION_TEMPLATE, tokenizer().chat_template or ""}
+    assert {hashlib.sha256(source.encode()).hexdigest() for source in shipped} == KNOWN_TEMPLATES
 
 
 def test_compiling_alone_says_what_is_wrong() -> None:

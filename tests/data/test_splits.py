@@ -73,3 +73,26 @@ def test_a_question_asked_too_often_stays_in_training() -> None:
 def test_a_split_made_earlier_counts_its_questions() -> None:
     split = Split.of(rows(5), rows(3, 2))
     assert (len(split.train), len(split.heldout), split.num_heldout_questions) == (5, 6, 3)
+
+
+def alike(number: int, wording: str) -> Conversation:
+    """Questions that say nearly the same in two wordings, and nothing like those of other numbers."""
+    words = " ".join(f"{word}{number * 7919 % 9973}" for word in ("parcel", "colour", "station", "winter", "garden"))
+    return Conversation((Message("user", words + wording), Message("assistant", "x")), Place("f", number + 1))
+
+
+def test_questions_that_are_nearly_the_same_stay_together() -> None:
+    conversations = [alike(number, wording) for number in range(100) for wording in ("", " y")]
+    split = split_conversations(conversations, 0.1, seed=0)
+    numbers = [{c.place.row for c in part} for part in (split.train, split.heldout)]
+    assert len(split.heldout) == 20 and not numbers[0] & numbers[1]
+    shuffled = random.Random(1).sample(conversations, len(conversations))
+    assert keys(split_conversations(shuffled, 0.1, seed=0).heldout) == keys(split.heldout)
+
+
+def test_something_is_held_out_where_all_questions_are_alike() -> None:
+    long = "Please tell me how long the delivery takes to my home if I order on a Sunday night, number "
+    conversations = [
+        Conversation((Message("user", f"{long}{i}"), Message("assistant", "x")), Place("f", i + 1)) for i in range(100)
+    ]
+    assert len(split_conversations(conversations, 0.1, seed=0).heldout) == 20

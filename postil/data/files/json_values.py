@@ -1,21 +1,27 @@
 """Values of JSON and JSONL files, each with its place, read past what is broken."""
 
 import json
-import re
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TextIO
 
 import msgspec
 
-from postil.problems import Place, Problem
+from postil.data.files.json_faults import MAX_DEPTH, FaultCode, find_faults
+from postil.data.files.json_window import JsonWindow
+from postil.problems import Place, Problem, Severity
 
-JsonKind = Literal["json", "jsonl"]
-_PROBED_LINES = 50
+MAX_FIELD_CHARS = 1_000_000
+MAX_LINE_CHARS = 64_000_000
+"""A longer line is not even looked at: it would not fit beside everything else."""
 # Numbers stay as they were written: "3.10" is an answer, not 3.1.
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder()
 _UNREADABLE = (ValueError, RecursionError)
+
+Item = tuple[int, Any] | Problem
 
 
 def decode_json(text: str) -> Any:
@@ -28,93 +34,202 @@ def decode_json(text: str) -> Any:
     return _decoder.decode(text)
 
 
-def sniff_json(path: Path, encoding: str) -> JsonKind | None:
-    """Whether the file holds one JSON value or one per line, by its content; None where it starts like neither."""
+def read_jsonl(path: Path, encoding: str) -> Iterator[Item]:
+    """(physical line, value) of every line that is not blank; a broken line is its problems, and reading goes on."""
     with path.open(encoding=encoding, newline="\n") as file:
-        lines = (line for line in file if line.strip())
-        first = next(lines, "")
-        second = next(lines, None)
-    mark = first.lstrip()[:1]
-    if mark not in ("{", "["):
-        return "jsonl" if mark and path.suffix.lower() != ".csv" and _num_objects(path, encoding) else None
-    if mark == "[":
-        is_json = path.suffix.lower() in (".json", ".jsonl") or _is_json(path.read_text(encoding=encoding))
-        return "json" if is_json else None
-    if _is_object(first):
-        return "json" if second is None and path.suffix.lower() == ".json" else "jsonl"
-    if second is None:
-        return "jsonl" if path.suffix.lower() == ".jsonl" else "json"
-    if _is_object(path.read_text(encoding=encoding)):
-        return "json"
-    return "jsonl" if path.suffix.lower() == ".jsonl" or _num_objects(path, encoding) else "json"
-
-
-def read_jsonl(path: Path, encoding: str) -> Iterator[tuple[int, Any] | Problem]:
-    """(physical line, value) of every line that is not blank; a broken line is a problem and reading goes on."""
-    with path.open(encoding=encoding, newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+        for number, line in enumerate(_lines(file), start=1):
             try:
-                yield number, decode_json(line)
+                value = _decoder.decode(line)
             except _UNREADABLE:
-                _, column = _where_broken(line)
-                yield _broken(path, number, number, column, line)
+                yield from _mended_line(path.name, number, line)
+                continue
+            if _is_suspect(line, value):
+                yield from _judged(path.name, number, line, value)
+            else:
+                yield number, value
 
 
-def read_json(path: Path, encoding: str) -> Iterator[tuple[int, Any] | Problem]:
-    """(record number, value) of every item of an array; anything else counts as the only record."""
-    text = path.read_text(encoding=encoding)
+def read_json(path: Path, encoding: str) -> Iterator[Item]:
+    """(record number, value) of every item of an array; anything else counts as the only record.
+
+    Records are read one by one, so a file may be larger than memory. A broken one is its problems, and reading goes on
+    with the next. Several values after one another are several records.
+    """
+    with path.open(encoding=encoding, newline="\n") as file:
+        yield from _read_window(path.name, JsonWindow(file))
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """Physical lines; one over the limit is cut there, and its rest is skipped."""
+    while line := file.readline(MAX_LINE_CHARS):
+        if len(line) == MAX_LINE_CHARS:
+            while (rest := file.readline(1 << 20)) and not rest.endswith("\n"):
+                pass
+        yield line
+
+
+def _mended_line(file: str, number: int, line: str) -> Iterator[Item]:
+    """A line that is no JSON: blank, whole but for a mark at its ends, or its problems."""
+    text = line.strip().lstrip("\ufeff").rstrip(",").rstrip()
+    if not text:
+        return
+    if len(line) >= MAX_LINE_CHARS:
+        yield _too_long(file, number, None, line)
+        return
     try:
         value = decode_json(text)
     except _UNREADABLE:
-        line, column = _where_broken(text)
-        # Counted like an editor does, so that the excerpt shows the line that the sentence names.
-        yield _broken(path, 0, line, column, (text.split("\n")[line - 1 : line] or [""])[0])
-        return
-    yield from enumerate(value, start=1) if isinstance(value, list) else [(1, value)]
+        found = find_faults(line).faults
+        yield from (_broken(file, number, number, code, at, line) for code, at in _in_order(found, line))
+    else:
+        yield from _judged(file, number, text, value)
 
 
-def _broken(path: Path, row: int, line: int, column: int, text: str) -> Problem:
-    excerpt = text[max(column - 40, 0) : column + 40].strip()
-    return Problem(
-        "broken_json", "error", Place(path.name, row), excerpt=excerpt, values={"line": line, "column": column}
-    )
+def _read_window(file: str, window: JsonWindow) -> Iterator[Item]:
+    number, is_inside, ends_with = 0, False, ""
+    while mark := window.next_mark():
+        if mark == "[" and not is_inside:
+            is_inside = True
+            window.skip()
+        elif mark == "]" and is_inside:
+            if ends_with == ",":
+                yield _window_problem(file, number, "json_comma_too_many", window, "warning")
+            is_inside = False
+            window.skip()
+        elif mark == "," and ends_with in ("value", "broken"):
+            window.skip()
+        else:
+            number += 1
+            if is_inside and ends_with == "value":
+                yield _window_problem(file, number, "json_missing_comma", window, "warning")
+            mark = "value"
+            for item in _window_value(file, number, window):
+                mark = "broken" if isinstance(item, Problem) and item.severity == "error" else "value"
+                yield item
+        ends_with = mark
+    if is_inside and ends_with != "broken":
+        yield _window_problem(file, 0, "json_unfinished", window, "warning")
 
 
-def _where_broken(text: str) -> tuple[int, int]:
-    """(line, column), from 1, of the first character that is not JSON."""
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        return error.lineno, error.colno
-    except _UNREADABLE:
-        return 1, 1
-    # The standard library lets NaN and halves of surrogate pairs pass.
-    if found := re.search(r"\\u[dD][89a-fA-F]|\bNaN\b|-?\bInfinity\b", text):
-        before = text[: found.start()]
-        return before.count("\n") + 1, found.start() - before.rfind("\n")
-    return 1, 1
+def _window_value(file: str, number: int, window: JsonWindow) -> Iterator[Item]:
+    """The next value, or what is wrong with it; the window then stands behind it in both cases."""
+    text = window.take_value()
+    if text is not None:
+        try:
+            value = decode_json(text)
+        except _UNREADABLE:
+            pass
+        else:
+            window.accept()
+            yield from _judged(file, number, text, value)
+            return
+    broken, line, column = window.take_broken()
+    for code, at in _in_order(find_faults(broken, is_alone=False).faults, broken):
+        before = broken[:at]
+        row = line + before.count("\n")
+        offset = at - before.rfind("\n") if "\n" in before else column + at
+        yield _problem(code, "error", Place(file, number), row, offset, _around(broken, at))
 
 
-def _is_json(text: str) -> bool:
-    try:
-        decode_json(text)
-    except _UNREADABLE:
+def _judged(file: str, number: int, text: str, value: Any) -> Iterator[Item]:
+    """A value that is JSON, unless a text in it is too long; keys that occur twice are named first."""
+    place = Place(file, number)
+    if len(text) > MAX_FIELD_CHARS and (name := _long_field(value)) is not None:
+        yield _too_long(file, number, name, text)
+    elif _is_too_deep(text, value):
+        yield Problem("json_too_deep", "error", place, excerpt=text[:80], values={"line": number, "column": 1})
+    else:
+        if _has_fewer_keys(text, value) and (keys := _repeated_keys(text)):
+            shown = ", ".join(keys[:5])
+            yield Problem("duplicate_keys", "warning", place, column=keys[0], excerpt=shown, values={"keys": shown})
+        yield number, value
+
+
+def _is_suspect(text: str, value: Any) -> bool:
+    return _has_fewer_keys(text, value) or len(text) > MAX_FIELD_CHARS or _may_be_deep(text)
+
+
+def _has_fewer_keys(text: str, value: Any) -> bool:
+    """Whether the value, written anew, has fewer keys than the text: a key that occurs twice is kept once.
+
+    Also true where there is a blank before a colon; a closer look tells. Cheap, because most rows need no more.
+    """
+    return _encoder.encode(value).count(b'":') != text.count('":')
+
+
+def _repeated_keys(text: str) -> list[str]:
+    repeated: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        repeated.extend(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+
+    json.loads(text, object_pairs_hook=note)
+    return list(dict.fromkeys(repeated))
+
+
+def _may_be_deep(text: str) -> bool:
+    return len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH
+
+
+def _is_too_deep(text: str, value: Any) -> bool:
+    if not _may_be_deep(text):
         return False
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
     return True
 
 
-def _is_object(text: str) -> bool:
+def _long_field(value: Any, name: str = "") -> str | None:
+    """The name of the first field with a text over the limit; "" where the value itself is one."""
+    if isinstance(value, str):
+        return name if len(value) > MAX_FIELD_CHARS else None
+    inner = value.items() if isinstance(value, dict) else ((name, i) for i in value) if isinstance(value, list) else ()
+    found = (_long_field(item, name or str(key)) for key, item in inner)
+    return next((f for f in found if f is not None), None)
+
+
+def _too_long(file: str, number: int, name: str | None, text: str) -> Problem:
+    return Problem(
+        "field_too_long", "error", Place(file, number), column=name or None, excerpt=text[:80].strip(), values={}
+    )
+
+
+def _in_order(faults: dict[FaultCode, int], text: str) -> list[tuple[FaultCode, int]]:
+    """Faults by position; where the forgiving reader has found none, the place where the standard library stops."""
+    named = {code: at for code, at in faults.items() if code != "broken_json" or len(faults) == 1}
+    if named:
+        return sorted(named.items(), key=lambda fault: fault[1])
     try:
-        return isinstance(decode_json(text), dict)
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return [("broken_json", error.pos)]
     except _UNREADABLE:
-        return False
+        return [("json_too_deep", 0)]
+    return [("broken_json", 0)]
 
 
-def _num_objects(path: Path, encoding: str) -> int:
-    """How many of the first lines are a whole JSON object that starts at the margin."""
-    with path.open(encoding=encoding, newline="\n") as file:
-        return sum(
-            line.startswith("{") and _is_object(line) for line, _ in zip(file, range(_PROBED_LINES), strict=False)
-        )
+def _broken(file: str, row: int, line: int, code: FaultCode, at: int, text: str) -> Problem:
+    return _problem(code, "error", Place(file, row), line, at + 1, _around(text, at))
+
+
+def _window_problem(file: str, row: int, code: FaultCode, window: JsonWindow, severity: Severity) -> Problem:
+    line, column = window.where()
+    return _problem(code, severity, Place(file, row), line, column, window.around())
+
+
+def _problem(code: FaultCode, severity: Severity, place: Place, line: int, column: int, excerpt: str) -> Problem:
+    return Problem(code, severity, place, excerpt=excerpt, values={"line": line, "column": column})
+
+
+def _around(text: str, at: int) -> str:
+    """The line around a position, forty characters either side."""
+    start = max(text.rfind("\n", 0, at) + 1, at - 40)
+    return text[start : at + 40].split("\n")[0].strip()

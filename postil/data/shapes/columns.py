@@ -2,99 +2,18 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-# Earlier names win where a record has several: a table with "user" and "question" keeps names in the first.
-QUESTIONS = (
-    *(
-        "instruction",
-        "question",
-        "prompt",
-        "query",
-        "q",
-        "ask",
-        "user_question",
-        "user_input",
-        "human",
-        "user",
-        "customer",
-    ),
-    *(
-        "问题",
-        "提问",
-        "用户问题",
-        "客户问题",
-        "顾客问题",
-        "用户提问",
-        "客户提问",
-        "标准问题",
-        "标准问",
-        "问法",
-        "问题内容",
-    ),
-    *("咨询内容", "咨询", "问", "指令", "用户", "客户", "顾客"),
-    *("問題", "提問", "用戶問題", "客戶問題", "標準問題", "用戶", "客戶", "顧客", "質問", "質問内容"),
-    *("input", "输入", "輸入"),
-)
-ANSWERS = (
-    *("output", "answer", "response", "completion", "a", "reply", "assistant", "gpt", "agent", "bot", "ai"),
-    *(
-        "答案",
-        "回答",
-        "标准答案",
-        "参考答案",
-        "标准回答",
-        "客服回复",
-        "客服回答",
-        "回复",
-        "答复",
-        "回复内容",
-        "回答内容",
-    ),
-    *("答案内容", "答", "客服", "助手", "输出", "標準答案", "客服回覆", "回覆", "答覆", "輸出", "回答内容"),
-)
-EXTRA_INPUTS = ("input", "输入", "輸入")
-SYSTEMS = (
-    *(
-        "system",
-        "system_prompt",
-        "system_message",
-        "系统",
-        "系统提示",
-        "系统提示词",
-        "系统指令",
-        "系統",
-        "系統提示",
-        "系統提示詞",
-    ),
-)
-HISTORIES = ("history", "历史", "历史对话", "对话历史", "歷史", "對話歷史")
-TURN_LISTS = (
-    "messages",
-    "conversations",
-    "conversation",
-    "dialogue",
-    "dialog",
-    "chat",
-    "utterances",
-    "turns",
-    "对话",
-    "對話",
-)
-TOOLS = ("tools", "functions")
-REJECTED = (
-    *("rejected", "reject", "rejected_response", "rejected_output", "rejected_answer", "rejected_completion"),
-    *("rejected_messages", "non_preferred_output"),
-)
-CHOSEN = ("chosen", "chosen_response", "preferred_output")
-KTO_LABELS = ("label", "kto_tag", "kto_label")
-
+from postil.data.options import Purpose
+from postil.data.shapes import column_names as words
 
 Kind = Literal["qa", "chat", "classification", "preference", "tool_calls", "not_qa"]
-"""What records are: single questions with answers, chats of several turns, texts with labels, comparisons, or neither."""
+"""What records are: questions with answers, chats of several turns, texts with labels, comparisons, or neither."""
+
+_BETWEEN_NAMES = re.compile(r"\s*[/|\n、&]+\s*|(?<=[^\x00-\x7f])\s+(?=[A-Za-z])|(?<=[A-Za-z])\s+(?=[^\x00-\x7f])")
 
 Reason = Literal["named", "mapped", "by_content", "no_header", "structure"]
 """Why a layout was taken: names known, the user's `--map`, what stands in the columns, no header row, nested lists."""
@@ -112,6 +31,7 @@ class Layout:
         ignored_pairs: (field used, field left out) where two fields could both be the question, or the answer.
         kind: "classification" where the answer is a label.
         confidence: 0 to 1; under 0.9 the user is asked to look.
+        header_row: of a table, the row that the names stand in.
     """
 
     question: str | None = None
@@ -132,11 +52,17 @@ class Layout:
     kind: Kind = "qa"
     confidence: float = 1.0
     reason: Reason = "named"
+    header_row: int | None = None
 
     @property
     def is_pair(self) -> bool:
         """True when both a question and an answer have a field."""
         return self.question is not None and self.answer is not None
+
+    @property
+    def is_log(self) -> bool:
+        """True when each row says who speaks and what."""
+        return self.speaker is not None and self.content is not None
 
 
 def normalize_name(name: str) -> str:
@@ -154,32 +80,124 @@ def list_names(names: Sequence[str]) -> str:
 @lru_cache(maxsize=4096)
 def find_layout(names: tuple[str, ...]) -> Layout:
     """What each of `names` (headers or JSON keys, in file order) is for; unknown names are left out."""
-    by_name: dict[str, str] = {}
-    for name in names:
-        by_name.setdefault(normalize_name(name), name)
+    by_name = _fold(names)
 
     def every(wanted: Sequence[str]) -> tuple[str, ...]:
-        return tuple(by_name[n] for n in dict.fromkeys(wanted) if n in by_name)
+        return tuple(dict.fromkeys(by_name[n] for n in wanted if n in by_name))
 
     def first(wanted: Sequence[str]) -> str | None:
-        return next(iter(every(wanted)), None)
+        return next((by_name[n] for n in wanted if n in by_name), None)
 
-    question, answer, extra_input = first(QUESTIONS), first(ANSWERS), first(EXTRA_INPUTS)
+    questions, answers, extra_input = every(words.QUESTIONS), every(words.ANSWERS), first(words.EXTRA_INPUTS)
+    question, answer = next(iter(questions), None), next(iter(answers), None)
     extra_input = None if extra_input == question else extra_input
-    spare_questions = [n for n in every(QUESTIONS)[1:] if n != extra_input]
-    return Layout(
+    taken = {*every(words.REJECTED), *every(words.CHOSEN), *every(words.HISTORIES), *every(words.SYSTEMS)}
+    question = question or _by_part(names, words.QUESTION_TOKENS, words.QUESTION_ENDINGS, {*taken, answer})
+    answer = answer or _by_part(names, words.ANSWER_TOKENS, words.ANSWER_ENDINGS, {*taken, question})
+    speaker = first(words.SPEAKERS)
+    contents = [n for n in every(words.CONTENTS) if n not in (speaker, question, answer)]
+    layout = Layout(
         question=question,
         answer=answer,
         extra_input=extra_input,
-        system=first(SYSTEMS),
-        history=first(HISTORIES),
-        turns=every(TURN_LISTS),
-        tools=every(TOOLS),
-        rejected=every(REJECTED),
-        chosen=every(CHOSEN),
-        kto_labels=every(KTO_LABELS),
+        system=first(words.SYSTEMS),
+        history=first(words.HISTORIES),
+        turns=every(words.TURN_LISTS),
+        tools=every(words.TOOLS),
+        rejected=every(words.REJECTED),
+        chosen=every(words.CHOSEN),
+        kto_labels=every(words.KTO_LABELS),
         ignored_pairs=(
-            *((question or "", n) for n in spare_questions),
-            *((answer or "", n) for n in every(ANSWERS)[1:]),
+            *((question or "", n) for n in questions[1:] if n != extra_input),
+            *((answer or "", n) for n in answers[1:]),
         ),
+        session=first(words.SESSIONS),
+        speaker=speaker,
+        content=next(iter(contents), None),
+        time=first(words.TIMES),
     )
+    return _labelled(layout, first(words.TEXTS), first((*words.LABELS, *words.WEAK_LABELS)))
+
+
+def _labelled(layout: Layout, text: str | None, label: str | None) -> Layout:
+    """The layout of a classification, where there is a text with a label and nothing else to learn."""
+    has_other = layout.turns or layout.chosen or layout.rejected or layout.is_log
+    if text is None or label is None or layout.question or layout.answer or has_other:
+        return layout
+    return Layout(question=text, answer=label, system=layout.system, kind="classification", content=layout.content)
+
+
+@lru_cache(maxsize=4096)
+def find_label(names: tuple[str, ...], *, strong: bool) -> str | None:
+    """The column of labels; only under a name that means nothing else, if `strong`."""
+    by_name = _fold(names)
+    wanted = words.LABELS if strong else (*words.LABELS, *words.WEAK_LABELS)
+    return next((by_name[n] for n in wanted if n in by_name), None)
+
+
+@lru_cache(maxsize=4096)
+def find_number(names: tuple[str, ...]) -> str | None:
+    """The column that numbers rows or groups of rows, "序号" or "No."."""
+    by_name = {normalize_name(name) or name.strip(): name for name in reversed(names)}
+    return next((by_name[n] for n in words.NUMBERS if n in by_name), None)
+
+
+def _fold(names: tuple[str, ...]) -> dict[str, str]:
+    """Folded name -> name. One in two languages ("问题/Question") goes by each of them."""
+    by_name: dict[str, str] = {}
+    for name in names:
+        by_name.setdefault(normalize_name(name), name)
+    if {"a", "b"} <= by_name.keys():  # the choices of an exam, not an answer
+        del by_name["a"]
+    for name in names:
+        for part in _synonyms(name):
+            by_name.setdefault(part, name)
+    return by_name
+
+
+def _synonyms(name: str) -> tuple[str, ...]:
+    """The names that a header is made of, where all of them mean the same: "问题/Question", "Question\n问题"."""
+    parts = tuple(normalize_name(part) for part in _BETWEEN_NAMES.split(name)) if len(name) <= 60 else ()
+    if len(parts) > 1 and any(all(part in purpose for part in parts) for purpose in words.PURPOSES):
+        return parts
+    return ()
+
+
+def _by_part(
+    names: tuple[str, ...], tokens: frozenset[str], endings: tuple[str, ...], taken: set[str | None]
+) -> str | None:
+    """The first name that is no known one but says so in a part: "faq_question", "常见问题"."""
+    for name in names:
+        folded = normalize_name(name)
+        pieces = set(re.split(r"[_.\d]+", folded))
+        is_other = re.search(r"[/|&、]", folded) or pieces & words.NOT_A_TEXT_TOKENS
+        if name in taken or len(folded) > 40 or is_other:
+            continue
+        if pieces & tokens or folded.endswith(endings):
+            return name
+    return None
+
+
+def mapped_layout(names: tuple[str, ...], columns: Mapping[Purpose, str]) -> Layout:
+    """The layout of `names` with what the user says each column is for; the rest is found by name.
+
+    Args:
+        columns: purpose -> name, written as in the file or folded like `normalize_name`. Names that are not there are
+            passed over: records of one file need not have the same fields.
+    """
+    folded = {normalize_name(name): name for name in reversed(names)}
+    found = {purpose: name if name in names else folded.get(normalize_name(name)) for purpose, name in columns.items()}
+    given: dict[str, str] = {purpose: name for purpose, name in found.items() if name is not None}
+    if not given:
+        return find_layout(names)
+    # What the user has named is for nothing else.
+    guessed = find_layout(tuple(name for name in names if name not in given.values()))
+    if "question" in given or "answer" in given:
+        natural = find_layout(names)
+        extra = natural.extra_input if given.get("question") in (None, natural.question) else None
+        extra = None if extra in given.values() or extra == guessed.question else extra
+        guessed = replace(guessed, turns=(), speaker=None, content=None, extra_input=extra)
+    elif "content" in given:
+        guessed = replace(guessed, question=None, answer=None, extra_input=None, turns=())
+    layout = replace(guessed, ignored_pairs=(), kind="qa", confidence=1.0, reason="mapped")
+    return replace(layout, **given)  # type: ignore[arg-type]

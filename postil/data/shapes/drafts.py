@@ -1,28 +1,33 @@
-"""Drafts of messages, judged: known roles, text, and an order that can be learned."""
+"""Drafts of messages, and what is found wrong in them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from postil.data.conversations import Message, Role
-from postil.problems import Place, Problem
+import msgspec
+
+from postil.data.conversations import Role
+from postil.problems import Fix, FixAction, Place, Problem, Severity
 
 ROLES: dict[str, Role] = {
     **dict.fromkeys(("system", "developer", "系统", "系統"), "system"),
-    **dict.fromkeys(("user", "human", "customer", "client", "prompter", "usr", "question"), "user"),
-    **dict.fromkeys(("用户", "客户", "顾客", "提问", "问", "用戶", "客戶", "顧客"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "bot", "chatgpt", "ai", "model", "agent", "answer"), "assistant"),
-    **dict.fromkeys(("客服", "助手", "机器人", "回答", "答", "機器人"), "assistant"),
+    **dict.fromkeys(("user", "human", "customer", "client", "prompter", "usr", "question", "q"), "user"),
+    **dict.fromkeys(("buyer", "visitor", "caller", "guest", "patient", "student", "end_user"), "user"),
+    **dict.fromkeys(("用户", "客户", "顾客", "提问", "问", "用戶", "客戶", "顧客", "提问者"), "user"),
+    **dict.fromkeys(("买家", "访客", "患者", "学生", "来访者", "咨询者", "求助者", "會員", "会员"), "user"),
+    **dict.fromkeys(
+        ("assistant", "gpt", "bot", "chatgpt", "chatbot", "ai", "model", "agent", "answer", "a"), "assistant"
+    ),
+    **dict.fromkeys(("seller", "support", "operator", "representative", "doctor", "teacher", "therapist"), "assistant"),
+    **dict.fromkeys(("客服", "助手", "机器人", "回答", "答", "機器人", "回答者", "智能客服", "ai助手"), "assistant"),
+    **dict.fromkeys(("卖家", "商家", "店家", "医生", "老师", "咨询师", "专家"), "assistant"),
+    **dict.fromkeys(("tool", "tools", "observation", "function", "function_response", "tool_response"), "tool"),
+    **dict.fromkeys(("tool_result", "ipython"), "tool"),
 }
-TOOL_ROLES = frozenset(
-    (
-        *("tool", "tools", "observation", "function", "function_call", "function_response", "tool_call", "tool_calls"),
-        *("tool_response", "ipython"),
-    )
-)
+CALL_ROLES = frozenset(("function_call", "function_calls", "tool_call", "tool_calls"))
+"""Roles of entries whose content is a call: they belong to the assistant."""
+
 _TEXT_PARTS = ("text", "input_text", "output_text")
-_BLANK_CODES = {"user": "missing_question", "assistant": "missing_answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,15 @@ class Draft:
     """A message before its text and order are judged.
 
     Args:
+        role: as written, folded by `normalize_name`.
+        path: the way to the text inside the record, such as "messages[2].content"; "" where there is none.
         column: the record's field it comes from.
+        is_pair: the question or answer of a record of two fields, not an entry of a list of messages.
         place: where it stands, if elsewhere than the record: chats put together of several rows or lines.
+        calls: what stands under `tool_calls` or `function_call` beside the content.
+        calls_path: the way to that.
+        call_id: which call a tool's answer belongs to.
+        left_out: a key beside the content that is not learned, such as "reasoning_content".
     """
 
     role: str
@@ -39,8 +51,26 @@ class Draft:
     path: str
     column: str | None = None
     weight: Any = None
-    calls_tool: bool = False
     is_pair: bool = False
+    place: Place | None = None
+    calls: Any = None
+    calls_path: str = ""
+    call_id: str | None = None
+    left_out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the text of one message stands.
+
+    Args:
+        column: the header or the record's field, such as "answer" or "messages".
+        json_path: the way to the text inside the record, such as "messages[2].content", or the column itself.
+        place: where it stands, if elsewhere than the record: chats put together of several rows or lines.
+    """
+
+    column: str | None = None
+    json_path: str | None = None
     place: Place | None = None
 
 
@@ -52,79 +82,49 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
 
     def add(
-        self, code: str, draft: Draft | None = None, *, found: Any = "", blamed: str | None = None, **values: Any
+        self,
+        code: str,
+        draft: Draft | None = None,
+        *,
+        found: Any = "",
+        blamed: str | None = None,
+        fix: FixAction | None = None,
+        path: str | None = None,
+        severity: Severity = "error",
+        **values: Any,
     ) -> None:
-        """Notes an error. `blamed` is the record's field where no draft names it; `values` fill the sentences."""
-        path = draft.path if draft else None
+        """Notes what is wrong.
+
+        Args:
+            blamed: the record's field where no draft names it.
+            path: where it is, if elsewhere than the draft's text.
+            values: fill the sentences.
+        """
+        path = path or (draft.path if draft else None) or None
         column = draft.column if draft else blamed
-        excerpt = " ".join(str(found)[:200].split())[:80]
-        self.problems.append(Problem(code, "error", self.place, column, path, excerpt, values))
+        place = (draft.place if draft else None) or self.place
+        change = Fix(fix, (place,)) if fix else None
+        self.problems.append(Problem(code, severity, place, column, path, excerpt_of(found), values, change))
+
+    @property
+    def has_errors(self) -> bool:
+        """True where the record cannot train."""
+        return any(p.severity == "error" for p in self.problems)
 
 
-def judge_drafts(drafts: Sequence[Draft], findings: Findings, has_tools: bool) -> tuple[Message, ...]:
-    """Messages of the drafts, where each has a known role and text and they follow one another as they should."""
-    tool_draft = next((d for d in drafts if d.role in TOOL_ROLES or d.calls_tool), None)
-    if has_tools or tool_draft is not None:
-        findings.add("tool_call", tool_draft, found=tool_draft.content if tool_draft else "")
-        return ()
-    messages = [message for draft in drafts if (message := _message(draft, findings)) is not None]
-    if findings.problems:
-        return ()
-    messages = _with_one_system(messages, findings)
-    _check_order(messages, findings)
-    return tuple(messages)
+def origin_of(draft: Draft) -> Origin:
+    """Where a draft's text stands."""
+    return Origin(draft.column, draft.path or None, draft.place)
 
 
-def _message(draft: Draft, findings: Findings) -> Message | None:
-    role = ROLES.get(draft.role)
-    if role is None:
-        findings.add("unknown_role", draft, found=draft.content, role=draft.role or "-")
-        return None
-    if is_blank(draft.content):
-        if role != "system":
-            code = _BLANK_CODES[role] if draft.is_pair else "empty_message"
-            findings.add(code, draft, role=draft.role)
-        return None
-    text = plain_text(draft.content)
-    if text is None:
-        findings.add("not_text", draft, found=draft.content)
-        return None
-    weight = _weight(draft.weight) if role == "assistant" else 1
-    if weight is None:
-        findings.add("bad_weight", draft, found=draft.weight)
-        return None
-    return Message(role, text, weight)
-
-
-def _weight(value: Any) -> int | None:
-    if value is None or value in (0, 1):
-        return 1 if value is None else int(value)
-    return None
-
-
-def _with_one_system(messages: list[Message], findings: Findings) -> list[Message]:
-    """The system message moved to no other place, only its repetitions in later turns left out."""
-    systems = list(dict.fromkeys(m.content for m in messages if m.role == "system"))
-    if len(systems) > 1:
-        findings.add("two_system_messages", found=systems[1])
-    first = messages[:1]
-    return first + [m for m in messages[1:] if not (m.role == "system" and first[0].role == "system")]
-
-
-def _check_order(messages: Sequence[Message], findings: Findings) -> None:
-    turns = messages[1:] if messages and messages[0].role == "system" else messages
-    if not any(m.role == "user" for m in turns):
-        findings.add("no_user_turn")
-        return
-    for number, message in enumerate(turns, start=1):
-        expected = "user" if number % 2 else "assistant"
-        if message.role != expected:
-            findings.add("wrong_role_order", found=message.content, number=number, expected=expected, role=message.role)
-            return
-    if turns[-1].role == "user":
-        findings.add("ends_with_user", found=turns[-1].content)
-    elif not any(m.weight for m in turns if m.role == "assistant"):
-        findings.add("nothing_to_learn")
+def excerpt_of(value: Any) -> str:
+    """The first characters of anything on one line; what is no text as JSON."""
+    if not isinstance(value, str):
+        try:
+            value = msgspec.json.encode(value).decode()
+        except (TypeError, ValueError, RecursionError):
+            value = "..."
+    return " ".join(value[:200].split())[:80]
 
 
 def is_blank(value: Any) -> bool:

@@ -1,169 +1,111 @@
 """From a record's shape to messages: every spelling of questions, answers and chats that is understood."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from postil.data.shapes.columns import Layout, find_layout, list_names, normalize_name
 from postil.data.conversations import Message
-from postil.data.shapes.drafts import Draft, Findings, is_blank, judge_drafts, plain_text
-from postil.data.files.json_values import decode_json
-from postil.data.shapes.record import Record
-from postil.problems import Problem
+from postil.data.shapes.chat_markup import find_chat_markup
+from postil.data.shapes.columns import Kind, Layout, find_layout, list_names
+from postil.data.shapes.drafts import Draft, Findings, is_blank
+from postil.data.shapes.judging import judge_drafts
+from postil.data.shapes.plain_records import pair_shape, read_plain_record
+from postil.data.shapes.preferences import chosen_column, chosen_drafts, is_comparison, marked_good
+from postil.data.shapes.record import Reading, Record
+from postil.data.shapes.tool_calls import ToolFault, read_tools
+from postil.data.shapes.turns import (
+    answer_calls,
+    find_message_list,
+    find_turns,
+    history_drafts,
+    list_drafts,
+    list_shape,
+    parsed_list,
+    question_and_answer,
+    value_drafts,
+)
 
-_ROLE_KEYS = ("role", "from", "speaker", "author")
-_CONTENT_KEYS = ("content", "value", "text", "parts")
-_WEIGHT_KEYS = ("weight", "loss_weight", "loss", "train")
-_CALL_KEYS = ("tool_calls", "function_call", "tool_call_id")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one record says.
-
-    Args:
-        shape: the layout's name, such as "alpaca" or "messages"; "" where none was recognised.
-        messages: only complete when no problem is an error.
-    """
-
-    shape: str
-    messages: tuple[Message, ...]
-    problems: tuple[Problem, ...]
+__all__ = ["Reading", "read_any_record", "read_messages"]
 
 
 def read_messages(record: Record) -> Reading:
     """Turns a record into messages, whatever shape it has, with everything that is wrong in it."""
-    layout = find_layout(tuple(record.fields))
+    layout = record.layout or find_layout(tuple(record.fields))
+    return read_plain_record(record, layout) or read_any_record(record, layout)
+
+
+def read_any_record(record: Record, layout: Layout) -> Reading:
+    """The general way, for records of every shape."""
     findings = Findings(record.place)
-    if column := _preference_column(record.fields, layout):
-        findings.add("preference_data", blamed=column, found=record.fields[column], column=column)
-        return Reading("preference", (), tuple(findings.problems))
-    turns = _find_turns(record.fields, layout)
-    if turns is None and layout.question is None and layout.answer is None:
-        findings.add("unknown_shape", columns=list_names(tuple(record.fields)) or "-")
-        return Reading("", (), tuple(findings.problems))
-    shape, drafts = (
-        _list_drafts(*turns) if turns else (_pair_shape(layout), _pair_drafts(record.fields, layout, findings))
-    )
-    if layout.system is not None and not is_blank(record.fields[layout.system]):
-        system = record.fields[layout.system]
-        drafts = [Draft("system", system, layout.system, layout.system), *drafts]
-    messages = judge_drafts(
-        drafts, findings, has_tools=any(not is_blank(_parsed(record.fields[name])) for name in layout.tools)
-    )
-    return Reading(shape, messages, tuple(findings.problems))
+    fields = record.fields
+    if record.turns:
+        messages, origins = judge_drafts(record.turns, findings)
+        return Reading("chat", messages, tuple(findings.problems), origins, _kind(messages, layout), layout=layout)
+    found = _find_drafts(fields, layout, findings)
+    if found is None:
+        _add_unknown_shape(fields, findings)
+        return Reading("", (), tuple(findings.problems), layout=layout)
+    shape, drafts = found
+    tools = _tools(fields, layout, findings)
+    if layout.system is not None and not is_blank(fields.get(layout.system)):
+        drafts = [*_system_drafts(fields.get(layout.system), layout.system), *drafts]
+    messages, origins = judge_drafts(answer_calls(drafts) if tools else drafts, findings)
+    mark = marked_good(fields, layout)
+    kind = _kind(messages, layout)
+    if mark is not None or is_comparison(fields, layout):
+        kind = "preference"
+    elif tools:
+        kind = "tool_calls"
+    return Reading(shape, messages, tuple(findings.problems), origins, kind, tools, layout, mark is False)
 
 
-def _preference_column(fields: Mapping[str, Any], layout: Layout) -> str | None:
-    """The field that shows a comparison of a good and a bad answer."""
-
-    def says_something(name: str) -> bool:
-        return not isinstance(fields[name], bool) and not is_blank(fields[name])
-
-    rejected = [n for n in layout.rejected if says_something(n)]
-    chosen = [n for n in layout.chosen if says_something(n) and layout.answer is None]
-    labels = [n for n in layout.kto_labels if isinstance(fields[n], bool)]
-    return next(iter((*rejected, *chosen, *labels)), None)
-
-
-def _find_turns(fields: Mapping[str, Any], layout: Layout) -> tuple[str, list[Any]] | None:
-    """(field, its items) of the first field that holds a list of turns, also where a cell holds it as JSON text."""
-    for name in layout.turns:
-        value = _parsed(fields[name])
-        if isinstance(value, list) and (value or not layout.is_pair):
-            return name, value
-    return None
+def _find_drafts(fields: Mapping[str, Any], layout: Layout, findings: Findings) -> tuple[str, list[Draft]] | None:
+    """The shape's name and the drafts of the conversation without its system field; None where there is nothing."""
+    chosen = chosen_column(fields, layout)
+    turns = find_turns(fields, layout)
+    if turns:
+        shape, drafts = list_shape(*turns), list_drafts(*turns)
+        return shape, drafts if chosen is None else chosen_drafts(drafts, fields.get(chosen), chosen)
+    if layout.question is None and layout.answer is None and chosen is None:
+        turns = find_message_list(fields)
+        return (list_shape(*turns), list_drafts(*turns)) if turns else None
+    history = [] if layout.history is None else history_drafts(fields.get(layout.history), layout.history, findings)
+    if chosen is None:
+        return pair_shape(layout.question, layout.answer), [*history, *question_and_answer(fields, layout, "", None)]
+    question = list(question_and_answer(fields, replace(layout, answer=None), "", None))[:-1]
+    if layout.question is None:
+        question = []
+    return pair_shape(layout.question, chosen), chosen_drafts([*history, *question], fields.get(chosen), chosen)
 
 
-def _parsed(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip().startswith("["):
+def _system_drafts(value: Any, column: str) -> list[Draft]:
+    return [replace(draft, is_pair=False) for draft in value_drafts("system", value, column, column)]
+
+
+def _tools(fields: Mapping[str, Any], layout: Layout, findings: Findings) -> tuple[Mapping[str, Any], ...]:
+    for name in layout.tools:
+        value = fields.get(name)
+        if is_blank(parsed_list(value)):
+            continue
         try:
-            return decode_json(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
+            return read_tools(value)
+        except ToolFault as fault:
+            findings.add("bad_tools", blamed=name, found=fault.found, path=name + fault.path)
+    return ()
 
 
-def _list_drafts(column: str, items: Sequence[Any]) -> tuple[str, list[Draft]]:
-    drafts = [draft for i, item in enumerate(items) for draft in _item_drafts(item, f"{column}[{i}]", column)]
-    first = items[0] if items and isinstance(items[0], dict) else {}
-    if "from" in first:
-        shape = "sharegpt"
-    elif any(key in first for key in _ROLE_KEYS):
-        shape = "messages"
-    else:
-        shape = f"{column}[{_pair_shape(find_layout(tuple(map(str, first))))}]"
-    return shape, drafts
+def _kind(messages: Sequence[Message], layout: Layout) -> Kind:
+    if any(m.tool_calls or m.role == "tool" for m in messages):
+        return "tool_calls"
+    if sum(m.role == "user" for m in messages) > 1:
+        return "chat"
+    return layout.kind
 
 
-def _item_drafts(item: Any, path: str, column: str) -> Iterator[Draft]:
-    """An item of a list of turns: one message, or a question with its answer."""
-    if not isinstance(item, dict):
-        yield Draft("", item, path, column)
-        return
-    role_key = next((key for key in _ROLE_KEYS if key in item), None)
-    if role_key is not None:
-        content_key = next((key for key in _CONTENT_KEYS if key in item), "content")
-        yield Draft(
-            role=normalize_name(str(item[role_key])),
-            content=item.get(content_key),
-            path=f"{path}.{content_key}",
-            column=column,
-            weight=next((item[key] for key in _WEIGHT_KEYS if item.get(key) is not None), None),
-            calls_tool=any(item.get(key) for key in _CALL_KEYS),
-        )
-        return
-    layout = find_layout(tuple(map(str, item)))
-    if layout.question is None and layout.answer is None:
-        yield Draft("", item, path, column)
-        return
-    if layout.system is not None and not is_blank(item[layout.system]):
-        yield Draft("system", item[layout.system], f"{path}.{layout.system}", column)
-    yield from _question_and_answer(item, layout, f"{path}.", column)
-
-
-def _pair_drafts(fields: Mapping[str, Any], layout: Layout, findings: Findings) -> list[Draft]:
-    history = [] if layout.history is None else _history_drafts(fields[layout.history], layout.history, findings)
-    return [*history, *_question_and_answer(fields, layout, "", None)]
-
-
-def _question_and_answer(fields: Mapping[str, Any], layout: Layout, prefix: str, column: str | None) -> Iterator[Draft]:
-    question = fields.get(layout.question or "")
-    if layout.extra_input is not None and not is_blank(fields[layout.extra_input]):
-        extra = fields[layout.extra_input]
-        question = extra if is_blank(question) else _joined(question, extra)
-    question_name, answer_name = layout.question or "question", layout.answer or "answer"
-    yield Draft("user", question, prefix + question_name, column or question_name, is_pair=True)
-    answer = fields.get(layout.answer or "")
-    yield Draft("assistant", answer, prefix + answer_name, column or answer_name, is_pair=True)
-
-
-def _joined(question: Any, extra: Any) -> Any:
-    """Instruction and input on lines of their own; what is not text is left for the judgement to name."""
-    first, second = plain_text(question), plain_text(extra)
-    return question if first is None else extra if second is None else f"{first}\n{second}"
-
-
-def _history_drafts(value: Any, column: str, findings: Findings) -> list[Draft]:
-    """Earlier turns: [[question, answer], ...], or a list of messages."""
-    value = _parsed(value)
-    if is_blank(value):
-        return []
-    drafts: list[Draft] = []
-    for i, item in enumerate(value if isinstance(value, list) else [value]):
-        path = f"{column}[{i}]"
-        if isinstance(item, list) and len(item) == 2:
-            pair = zip(("user", "assistant"), item, strict=True)
-            drafts.extend(Draft(r, c, f"{path}[{j}]", column, is_pair=True) for j, (r, c) in enumerate(pair))
-        elif isinstance(item, dict):
-            drafts.extend(_item_drafts(item, path, column))
-        else:
-            findings.add("bad_history", Draft("", item, path, column), found=item)
-    return drafts
-
-
-def _pair_shape(layout: Layout) -> str:
-    question, answer = layout.question, layout.answer
-    if (question, answer) == ("instruction", "output"):
-        return "alpaca"
-    return f"{question or '?'}/{answer or '?'}"
+def _add_unknown_shape(fields: Mapping[str, Any], findings: Findings) -> None:
+    """Names the chat template's marks where a text is already written for one model; else the fields that are there."""
+    for name, value in fields.items():
+        if isinstance(value, str) and (markup := find_chat_markup(value)):
+            findings.add("chat_markup", blamed=name, found=value, path=name, column=name, markup=markup)
+            return
+    findings.add("unknown_shape", columns=list_names(tuple(map(str, fields))) or "-")

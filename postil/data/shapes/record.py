@@ -1,12 +1,13 @@
-"""The noun between a file and its messages: a raw entry, with its place and what is known of its layout."""
+"""The nouns between a file and its conversations: a raw entry with its place, and what it says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from postil.data.shapes.columns import Layout
-from postil.data.shapes.drafts import Draft
-from postil.problems import Place
+from postil.data.conversations import Message
+from postil.data.shapes.columns import Kind, Layout
+from postil.data.shapes.drafts import Draft, Origin
+from postil.problems import Place, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,35 @@ class Record:
     turns: tuple[Draft, ...] = ()
     rows: tuple[int, ...] = ()
     num_rows: int = 1
+
+
+_NO_LAYOUT = Layout()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one record says.
+
+    Text checks locate what they find by `origins`: message `i` stands at `origins[i].place or record.place`, in the
+    column `origins[i].column`, at `origins[i].json_path`.
+
+    Args:
+        shape: the layout's name, such as "alpaca" or "messages"; "" where none was recognised.
+        messages: only complete when no problem is an error. Of preference data the chosen side.
+        problems: what is wrong with the record's shape, each with a fix where there is a better one than dropping it.
+        origins: where each message comes from, as many as messages, in their order.
+        kind: "qa" (one question), "chat" (several), "tool_calls", "preference", or the layout's "classification".
+        tools: JSON schemas of the functions that the assistant may call, for `Conversation.tools`.
+        layout: what the record's fields are for, with confidence and reason.
+        is_rejected: the answer is marked as a bad one (a KTO label that is false): `messages` are understood and count
+            as a conversation, but must never train. No problem is set for it: validation drops it (`rejected_answer`).
+    """
+
+    shape: str
+    messages: tuple[Message, ...]
+    problems: tuple[Problem, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    kind: Kind = "qa"
+    tools: tuple[Mapping[str, Any], ...] = ()
+    layout: Layout = _NO_LAYOUT
+    is_rejected: bool = False

@@ -30,8 +30,18 @@ def test_headers_are_folded(header: str) -> None:
         (("department", "title", "ask", "answer"), "ask", "answer"),
         (("input", "output"), "input", "output"),
         (("User Question", "Reply"), "User Question", "Reply"),
-        (("text", "category"), None, None),
         (("response",), None, "response"),
+        (("問題", "回覆"), "問題", "回覆"),
+        (("ご質問", "回答"), "ご質問", "回答"),
+        (("Question\n问题", "答案/Answer"), "Question\n问题", "答案/Answer"),
+        (("常见问题", "标准解答"), "常见问题", "标准解答"),
+        (("faq_question", "expected_answer"), "faq_question", "expected_answer"),
+        (("question_id", "question_type", "answer_count"), None, None),
+        (("问题编号", "问题类型", "答案长度"), None, None),
+        (("问题", "A", "B", "C", "D", "答案"), "问题", "答案"),
+        (("问题/答案",), None, None),
+        (("用户ID", "客户 ID"), None, None),
+        (("latitude", "longitude"), None, None),
     ],
 )
 def test_question_and_answer_are_found_by_name(
@@ -39,6 +49,49 @@ def test_question_and_answer_are_found_by_name(
 ) -> None:
     layout = find_layout(names)
     assert (layout.question, layout.answer) == (question, answer)
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "label"),
+    [
+        (("text", "category"), "text", "category"),
+        (("label", "review"), "review", "label"),
+        (("编号", "文本", "标签"), "文本", "标签"),
+        (("评论内容", "情感"), "评论内容", "情感"),
+        (("sentence", "intent", "language"), "sentence", "intent"),
+    ],
+)
+def test_texts_with_labels_are_a_classification(names: tuple[str, ...], text: str, label: str) -> None:
+    layout = find_layout(names)
+    assert (layout.question, layout.answer, layout.kind) == (text, label, "classification")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("question", "answer", "category"),
+        ("prompt", "completion", "label"),
+        ("messages", "label"),
+        ("instruction", "chosen", "rejected", "label"),
+        ("role", "content", "label"),
+        ("question", "category"),
+    ],
+)
+def test_a_label_beside_something_else_makes_no_classification(names: tuple[str, ...]) -> None:
+    assert find_layout(names).kind == "qa"
+
+
+def test_who_speaks_when_in_which_chat() -> None:
+    layout = find_layout(("会话ID", "发送时间", "发送人", "消息内容"))
+    assert (layout.session, layout.time, layout.speaker, layout.content) == ("会话ID", "发送时间", "发送人", "消息内容")
+    assert layout.is_log and not layout.is_pair
+    layout = find_layout(("conversation_id", "role", "text", "timestamp"))
+    assert (layout.session, layout.speaker, layout.content, layout.time) == (
+        "conversation_id",
+        "role",
+        "text",
+        "timestamp",
+    )
 
 
 def test_input_stands_beside_an_instruction_only() -> None:

@@ -1,0 +1,149 @@
+"""What `postil check` tells a person about a file: how it was understood, what is wrong, and what to do next."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from postil.cli.options import spell_options
+from postil.cli.screen import Screen, harmless, show_problems
+from postil.data.files.encodings import text_lines
+from postil.data.options import ReadOptions
+from postil.data.records import Records
+from postil.data.reports import SourceReading, ValidationReport
+from postil.errors import CannotWriteError, UsageError
+from postil.language import has_sentence, say
+from postil.problems import Problem
+
+NUM_EXAMPLES = 2
+PREVIEW_LINES = 5
+PREVIEW_CHARS = 100
+MOST_SOURCES = 20
+SURE = 0.9
+LIST_COLUMNS = ("code", "severity", "file", "sheet", "row", "column", "json_path", "message", "hint", "excerpt", "fix")
+
+
+def show_reading(screen: Screen, records: Records, report: ValidationReport) -> None:
+    """What was read: format, encoding, sheets, columns, chats."""
+    encoding = report.encoding.removesuffix("-sig")
+    screen.say("cli.check.read", "bold", file=report.file, format=report.format)
+    if _is_worth_a_look(records):
+        screen.say("cli.check.encoding", encoding=encoding)
+        for _, line in islice(text_lines(records.path, records.encoding), PREVIEW_LINES):
+            screen.line(f"  | {line[:PREVIEW_CHARS]}", "dim")
+        screen.say("cli.check.encoding_wrong", "dim")
+    if len(records.files) > 1:
+        screen.say("cli.check.files", count=len(records.files))
+    if records.hidden_sheets:
+        screen.say("cli.check.hidden_sheets", "yellow", sheets=", ".join(records.hidden_sheets))
+    for source in report.readings[:MOST_SOURCES]:
+        _show_source(screen, source)
+    if len(report.readings) > MOST_SOURCES:
+        screen.say("cli.check.more_sources", "dim", count=len(report.readings) - MOST_SOURCES)
+    if report.multi_turn:
+        average = report.turns / report.num_conversations
+        values = {"chats": report.multi_turn, "conversations": report.num_conversations, "turns": average}
+        screen.say("cli.check.chats", **values)
+
+
+def _is_worth_a_look(records: Records) -> bool:
+    """True for a text that is not plainly UTF-8: another encoding would show other characters."""
+    is_text = records.format in ("jsonl", "json", "csv", "txt", "md")
+    return is_text and records.encoding.removesuffix("-sig") not in ("utf-8", "ascii")
+
+
+def _show_source(screen: Screen, source: SourceReading) -> None:
+    """One file or sheet: its shape, which column is what, and why where that is not plain."""
+    name = source.sheet or source.file
+    parts = [say("cli.check.source", name=name, kind=say(f"cli.check.kind.{source.kind}"), rows=source.records)]
+    if source.header_row:
+        parts.append(say("cli.check.header_row", row=source.header_row))
+    columns = {purpose: column for purpose, column in source.columns.items() if purpose != column}
+    if columns:
+        parts.append(
+            say("cli.check.comma").join(f"{_purpose(purpose)} = {column}" for purpose, column in columns.items())
+        )
+    screen.line(say("cli.check.joint").join(parts))
+    if source.confidence < SURE:
+        key = "cli.check.look_at_text" if source.reason == "structure" else "cli.check.look"
+        screen.say(key, "yellow", reason=say(f"cli.check.reason.{source.reason}"), share=source.confidence)
+
+
+def _purpose(purpose: str) -> str:
+    key = f"cli.check.column.{purpose}"
+    return say(key) if has_sentence(key) else purpose
+
+
+def show_examples(screen: Screen, report: ValidationReport) -> None:
+    """Two conversations as they will be learned."""
+    for conversation in report.examples[:NUM_EXAMPLES]:
+        screen.line("")
+        screen.say("cli.check.example", "dim", place=conversation.place)
+        for message in conversation.messages:
+            calls = " ".join(
+                f"{call.name}({json.dumps(dict(call.arguments), ensure_ascii=False)})" for call in message.tool_calls
+            )
+            screen.line(f"  {message.role}: {' '.join(part for part in (message.content, calls) if part)}")
+
+
+def show_verdict(screen: Screen, file: Path, options: ReadOptions, report: ValidationReport) -> None:
+    """The ledger, the verdict, and the next command to type."""
+    counts = {name: getattr(report, name) for name in ("records_in", "kept", "fixed", "dropped")}
+    screen.line("")
+    screen.say("cli.run.read", file=report.file, format=report.format, **counts)
+    usable = report.kept + report.fixed
+    key = "cli.check.good" if not report.errors else "cli.check.some_bad" if usable else "cli.check.all_bad"
+    screen.say(key, "bold", conversations=usable, bad=report.dropped)
+    if str(file) == "-" or not usable:
+        return
+    mended = {place for p in report.problems if p.fix and p.fix.automatic for place in p.fix.places}
+    if mended:
+        screen.say("cli.check.fix", count=len(mended))
+        screen.command("postil", "fix", file, *spell_options(options), "-o", fixed_name(file, report.format))
+    if not report.errors:
+        screen.say("cli.check.train")
+        screen.command("postil", "train", file, *spell_options(options, as_settings=True))
+
+
+def fixed_name(file: Path, file_format: str) -> Path:
+    """Where the corrected file may go: beside the original, with the ending that `postil fix` writes."""
+    endings = {"xls": ".xlsx", "xlsb": ".xlsx", "ods": ".xlsx", "zip": ""}
+    return file.with_name(f"{file.stem}-fixed{endings.get(file_format, file.suffix)}")
+
+
+def show_found(screen: Screen, problems: Sequence[Problem]) -> None:
+    """Problems by kind, with what mends each."""
+    if problems:
+        screen.line("")
+    show_problems(screen, problems, with_fixes=True)
+
+
+def write_list(problems: Iterable[Problem], path: Path) -> None:
+    """Every problem, one a row of a .csv or one an item of a .json.
+
+    Raises:
+        UsageError: the name ends in neither.
+        CannotWriteError: the file is there already.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".json"):
+        raise UsageError("cli.check.list_kind", path=path)
+    try:
+        with path.open("x", encoding="utf-8-sig" if suffix == ".csv" else "utf-8", newline="") as file:
+            if suffix == ".csv":
+                writer = csv.writer(file)
+                writer.writerow(LIST_COLUMNS)
+                writer.writerows(_list_row(problem) for problem in problems)
+            else:
+                json.dump([problem.as_dict() for problem in problems], file, ensure_ascii=False, indent=1)
+    except FileExistsError:
+        raise CannotWriteError("cli.check.list_exists", path=path) from None
+
+
+def _list_row(problem: Problem) -> Iterator[str]:
+    values = {**problem.as_dict(), "fix": problem.fix.label if problem.fix else ""}
+    for name in LIST_COLUMNS:
+        text = harmless("" if values[name] is None else str(values[name]))
+        # A program that opens the list must not take the user's text for a formula.
+        yield f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,69 @@
+"""All fixes that there are for a file: applied, judged again, and applied again while one uncovers another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from postil.data.checks.overlay import Overlay, fingerprint, pick_edits
+from postil.data.options import ReadOptions
+from postil.data.records import Records, read_records
+from postil.data.validation import ValidationReport, validate_dataset
+
+MOST_ROUNDS = 5
+_FIND_OUT = ReadOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A file with every fix that was asked for.
+
+    Args:
+        before: what was wrong with the original.
+        after: what is left to be done by hand, and the ledger.
+    """
+
+    records: Records
+    overlay: Overlay
+    before: ValidationReport
+    after: ValidationReport
+
+
+def settle(
+    path: Path,
+    options: ReadOptions = _FIND_OUT,
+    *,
+    system: str | None = None,
+    only: Sequence[str] = (),
+    excluded: Sequence[str] = (),
+) -> Settled:
+    """Finds the fixes of a file until nothing more can be fixed, in at most five rounds.
+
+    Args:
+        system: a system message for conversations that have none, as in `validate_dataset`.
+        only: codes of problems whose fixes are applied, also those that are not automatic; none: all automatic ones.
+        excluded: codes that are left alone.
+
+    Raises:
+        MissingInputError, DataError: the file cannot be read.
+    """
+    records = read_records(path, options)
+    overlay = Overlay(fingerprint(records.path))
+
+    def judge() -> ValidationReport:
+        return validate_dataset(
+            records,
+            system,
+            overlay=overlay,
+            single_turn=options.single_turn,
+            keep=False,
+            near="near_duplicate" in only,
+        )
+
+    before = after = judge()
+    for _ in range(MOST_ROUNDS):
+        wider = overlay.plus(pick_edits(after.problems, only, excluded))
+        if wider == overlay:
+            break
+        overlay = wider
+        after = judge()
+    return Settled(records, overlay, before, after)

@@ -1,0 +1,53 @@
+"""JSON whose entries are single messages: chats are put together of them."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from postil.data.shapes.columns import Layout, normalize_name
+from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft
+from postil.data.shapes.record import Record
+from postil.data.shapes.turns import message_draft
+from postil.problems import Place, Problem
+
+
+@dataclass(slots=True)
+class _Chat:
+    layout: Layout
+    turns: list[tuple[Any, Draft]] = field(default_factory=list)
+
+
+def is_log_row(value: Any, layout: Layout) -> bool:
+    """Whether an entry is one message: who speaks, in a role that is known, and what."""
+    if not isinstance(value, dict) or not layout.is_log or layout.is_pair or layout.turns:
+        return False
+    role = normalize_name(str(value.get(layout.speaker or "")))
+    return role in ROLES or role in CALL_ROLES
+
+
+def log_records(
+    file: str, entries: Iterable[tuple[int, Mapping[str, Any], Layout] | Problem]
+) -> Iterator[Record | Problem]:
+    """One record for each chat: entries with the same session, or all of them where they name none."""
+    chats: dict[Hashable, _Chat] = {}
+    for entry in entries:
+        if isinstance(entry, Problem):
+            yield entry
+            continue
+        number, value, layout = entry
+        session = value.get(layout.session or "")
+        chat = chats.setdefault(repr(session), _Chat(layout))
+        draft = message_draft(value, layout.speaker or "", layout.content or "", layout.content, Place(file, number))
+        chat.turns.append((value.get(layout.time or ""), draft))
+    for chat in chats.values():
+        drafts = tuple(draft for _, draft in _in_time(chat.turns))
+        rows = tuple(sorted(draft.place.row for draft in drafts if draft.place))
+        yield Record(Place(file, rows[0]), {}, chat.layout, drafts, rows, len(rows))
+
+
+def _in_time(turns: list[tuple[Any, Draft]]) -> list[tuple[Any, Draft]]:
+    """Ordered by time where times can be compared as they are written; else as they stand."""
+    times = [time for time, _ in turns]
+    are_numbers = all(isinstance(t, int | float) and not isinstance(t, bool) for t in times)
+    are_stamps = all(isinstance(t, str) and t[:4].isdigit() for t in times) and len({len(t) for t in times}) == 1
+    return sorted(turns, key=lambda turn: turn[0]) if are_numbers or are_stamps else turns

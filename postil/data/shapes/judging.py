@@ -1,0 +1,122 @@
+"""Drafts of messages, judged: known roles, text, and an order that can be learned."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from postil.data.conversations import Message, Role
+from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft, Findings, Origin, is_blank, origin_of, plain_text
+from postil.data.shapes.tool_calls import ToolFault, plain_json, read_calls
+from postil.data.shapes.turn_order import Turn, check_order, is_learnable
+from postil.problems import FixAction
+
+_BLANK_CODES = {"user": "missing_question", "assistant": "missing_answer"}
+
+
+def judge_drafts(drafts: Sequence[Draft], findings: Findings) -> tuple[tuple[Message, ...], tuple[Origin, ...]]:
+    """Messages of the drafts and their origins, where each has a known role and text and their order can be learned.
+
+    Everything that is wrong is noted in `findings`; then both are empty.
+    """
+    drafts = _with_system_as_speaker(drafts)
+    turns: list[Turn] = []
+    for draft in drafts:
+        if draft.role not in ROLES and draft.role not in CALL_ROLES:
+            findings.add("unknown_role", draft, found=draft.content, role=draft.role or "-")
+        elif (turn := _turn(draft, drafts, findings)) is not None:
+            _append(turns, turn)
+        if draft.left_out:
+            findings.add("thinking_left_out", draft, severity="warning", column=draft.left_out)
+    if not any(p.code in ("unknown_role", "bad_tool_call") for p in findings.problems):
+        turns = _with_one_system(turns, findings)
+        check_order(turns, findings)
+    if findings.has_errors:
+        return (), ()
+    return tuple(t.message for t in turns), tuple(origin_of(t.draft) for t in turns)
+
+
+def _with_system_as_speaker(drafts: Sequence[Draft]) -> Sequence[Draft]:
+    """Dialogue corpora call the two speakers USER and SYSTEM: there the system is the one who answers."""
+    roles = [ROLES.get(draft.role) for draft in drafts]
+    if set(roles) != {"user", "system"} or roles[0] != "user" or "system" not in roles[1:]:
+        return drafts
+    return [replace(d, role="assistant") if r == "system" else d for d, r in zip(drafts, roles, strict=True)]
+
+
+def _turn(draft: Draft, drafts: Sequence[Draft], findings: Findings) -> Turn | None:
+    """The draft as a message; one with a fault stands in the order all the same, without text. None: says nothing."""
+    role: Role = "assistant" if draft.role in CALL_ROLES else ROLES[draft.role]
+    if draft.role in CALL_ROLES:
+        return _calling(draft, draft.content, draft.path, "", findings)
+    if draft.calls and role == "assistant":
+        text = "" if is_blank(draft.content) else plain_text(draft.content)
+        if text is None:
+            findings.add("not_text", draft, found=draft.content)
+        return _calling(draft, draft.calls, draft.calls_path, text or "", findings)
+    if role == "tool":
+        return Turn(Message("tool", _tool_text(draft.content)), draft)
+    if is_blank(draft.content):
+        if role == "system":
+            return None
+        code = _BLANK_CODES[role] if draft.is_pair else "empty_message"
+        fix: FixAction | None = "drop_empty_messages" if not draft.is_pair and _can_drop_empty(drafts) else None
+        findings.add(code, draft, fix=fix, role=draft.role)
+        return Turn(Message(role, ""), draft)
+    text = plain_text(draft.content)
+    if draft.is_pair and isinstance(draft.content, list) and len(draft.content) > 1 and text is not None:
+        findings.add("several_texts", draft, found=draft.content, texts=len(draft.content))
+    elif text is None:
+        findings.add("not_text", draft, found=draft.content)
+    return Turn(Message(role, text or "", _weight(draft, findings) if role == "assistant" else 1), draft)
+
+
+def _can_drop_empty(drafts: Sequence[Draft]) -> bool:
+    """Whether what is left without the empty messages is questions and answers in turn."""
+    roles = [ROLES.get(d.role) for d in drafts if not is_blank(d.content)]
+    return is_learnable(roles[1:] if roles[:1] == ["system"] else roles)
+
+
+def _calling(draft: Draft, value: Any, path: str, text: str, findings: Findings) -> Turn:
+    weight = _weight(draft, findings)
+    try:
+        calls, ids = read_calls(value)
+    except ToolFault as fault:
+        findings.add("bad_tool_call", draft, found=fault.found, path=path + fault.path)
+        return Turn(Message("assistant", text, weight), draft)
+    return Turn(Message("assistant", text, weight, calls), draft, ids)
+
+
+def _append(turns: list[Turn], turn: Turn) -> None:
+    """Adds a turn; a call that is an entry of its own belongs to what the assistant said, or called, just before."""
+    last = turns[-1] if turns else None
+    if last is None or turn.draft.role not in CALL_ROLES or last.message.role != "assistant":
+        turns.append(turn)
+        return
+    both = replace(last.message, tool_calls=last.message.tool_calls + turn.message.tool_calls)
+    turns[-1] = Turn(both, last.draft, last.call_ids + turn.call_ids)
+
+
+def _weight(draft: Draft, findings: Findings) -> int:
+    value = draft.weight
+    if isinstance(value, list | dict) or (value is not None and value not in (0, 1)):
+        findings.add("bad_weight", draft, found=value)
+        return 1
+    return 1 if value is None else int(value)
+
+
+def _with_one_system(turns: list[Turn], findings: Findings) -> list[Turn]:
+    """The system message moved to no other place, only its repetitions in later turns left out."""
+    systems = [t for t in turns if t.message.role == "system"]
+    other = next((t for t in systems if t.message.content != systems[0].message.content), None)
+    if other is not None:
+        findings.add("two_system_messages", other.draft, found=other.message.content)
+    first = turns[:1]
+    return first + [t for t in turns[1:] if not (t.message.role == "system" and first[0].message.role == "system")]
+
+
+def _tool_text(content: Any) -> str:
+    """What a tool answered: text as it stands, anything else as JSON."""
+    text = "" if content is None else plain_text(content)
+    return msgspec.json.encode(plain_json(content)).decode() if text is None else text
