@@ -2,12 +2,13 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from postil.cli.options import spell_options
-from postil.cli.screen import Screen, harmless, show_problems
+from postil.cli.screen import MOST_PER_CODE, Screen, harmless, show_problems
 from postil.data.files.encodings import text_lines
 from postil.data.options import ReadOptions
 from postil.data.records import Records
@@ -59,11 +60,9 @@ def _show_source(screen: Screen, source: SourceReading) -> None:
     parts = [say("cli.check.source", name=name, kind=say(f"cli.check.kind.{source.kind}"), rows=source.records)]
     if source.header_row:
         parts.append(say("cli.check.header_row", row=source.header_row))
-    columns = {purpose: column for purpose, column in source.columns.items() if purpose != column}
-    if columns:
-        parts.append(
-            say("cli.check.comma").join(f"{_purpose(purpose)} = {column}" for purpose, column in columns.items())
-        )
+    if source.columns and source.reason != "structure":
+        columns = (f"{_purpose(purpose)} = {column}" for purpose, column in source.columns.items())
+        parts.append(say("cli.check.comma").join(columns))
     screen.line(say("cli.check.joint").join(parts))
     if source.confidence < SURE:
         key = "cli.check.look_at_text" if source.reason == "structure" else "cli.check.look"
@@ -117,6 +116,8 @@ def show_found(screen: Screen, problems: Sequence[Problem]) -> None:
     if problems:
         screen.line("")
     show_problems(screen, problems, with_fixes=True)
+    if max(Counter(p.code for p in problems).values(), default=0) > MOST_PER_CODE:
+        screen.say("cli.check.whole_list", "dim")
 
 
 def write_list(problems: Iterable[Problem], path: Path) -> None:

@@ -1,11 +1,15 @@
 """What is known of a file after it was read."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from postil.data.conversations import Conversation
 from postil.data.shapes.columns import Kind, Layout
 from postil.problems import Problem
+
+Source = tuple[str, str | None, str]
+"""File, sheet, shape of records."""
 
 _PURPOSES = ("question", "answer", "extra_input", "system", "history", "session", "speaker", "content", "time")
 
@@ -120,3 +124,50 @@ class ValidationReport:
             "num_warnings": len(self.warnings),
             "problems": [p.as_dict() for p in self.problems],
         }
+
+
+def source_readings(
+    counts: Mapping[Source, int], layouts: Mapping[Source, tuple[Kind, Layout]]
+) -> tuple[SourceReading, ...]:
+    """One for each file or sheet, by its most frequent shape.
+
+    Args:
+        counts: how many records have the shape, in the order of the file.
+        layouts: what the first of these records is.
+    """
+    by_place: dict[tuple[str, str | None], list[Source]] = {}
+    for source in counts:
+        by_place.setdefault(source[:2], []).append(source)
+    readings = []
+    for (file, sheet), sources in by_place.items():
+        most = max(sources, key=lambda source: counts[source])
+        kind, layout = layouts[most]
+        readings.append(
+            SourceReading(
+                file=file,
+                sheet=sheet,
+                shape=most[2],
+                kind=kind,
+                columns=columns_of(layout),
+                header_row=layout.header_row,
+                confidence=layout.confidence,
+                reason=layout.reason,
+                records=sum(counts[source] for source in sources),
+            )
+        )
+    return tuple(readings)
+
+
+def in_file_order(file: str, sheet_names: Sequence[str], problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Those about the whole first, then file by file, sheet by sheet and row by row."""
+    files: dict[str, int] = {file: -1}
+    sheets: dict[str | None, int] = {None: -1, **{sheet: i for i, sheet in enumerate(sheet_names)}}
+    for problem in problems:
+        files.setdefault(problem.place.file, len(files))
+        sheets.setdefault(problem.place.sheet, len(sheets))
+
+    def position(problem: Problem) -> tuple[int, int, int]:
+        place = problem.place
+        return files[place.file], sheets[place.sheet], place.row
+
+    return tuple(sorted(problems, key=position))

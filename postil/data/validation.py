@@ -9,7 +9,7 @@ from postil.data.checks.fixes import drop_row
 from postil.data.checks.overlay import Overlay
 from postil.data.conversations import Conversation, Message
 from postil.data.records import Records
-from postil.data.reports import SourceReading, ValidationReport, columns_of
+from postil.data.reports import Source, ValidationReport, in_file_order, source_readings
 from postil.data.shapes.columns import Kind, Layout
 from postil.data.shapes.formats import read_messages
 from postil.data.shapes.record import Reading, Record
@@ -21,7 +21,6 @@ FEW_ROWS = 100
 NUM_EXAMPLES = 3
 _MAX_LABELS = 10_000
 _NUM_SHAPES_NAMED = 6
-_Source = tuple[str, str | None, str]  # file, sheet, shape
 
 
 @dataclass(slots=True)
@@ -39,8 +38,8 @@ class _Ledger:
     examples: list[Conversation] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     foreign: list[Problem] = field(default_factory=list)
-    sources: dict[_Source, int] = field(default_factory=dict)
-    layouts: dict[_Source, tuple[Kind, Layout]] = field(default_factory=dict)
+    sources: dict[Source, int] = field(default_factory=dict)
+    layouts: dict[Source, tuple[Kind, Layout]] = field(default_factory=dict)
     kinds: Counter[Kind] = field(default_factory=Counter)
     labels: set[str] = field(default_factory=set)
     last_unread: Place | None = None
@@ -285,10 +284,10 @@ def _report(records: Records, ledger: _Ledger) -> ValidationReport:
         encoding=records.encoding.removesuffix("-sig"),
         sheets=records.sheets,
         hidden_sheets=records.hidden_sheets,
-        readings=_readings(ledger),
+        readings=source_readings(ledger.sources, ledger.layouts),
         conversations=tuple(ledger.conversations),
         examples=tuple(ledger.examples),
-        problems=_in_file_order(records, ledger.problems),
+        problems=in_file_order(records.path.name, records.sheets, ledger.problems),
         records_in=ledger.records_in,
         kept=ledger.kept,
         fixed=ledger.fixed,
@@ -297,44 +296,3 @@ def _report(records: Records, ledger: _Ledger) -> ValidationReport:
         multi_turn=ledger.multi_turn,
         turns=ledger.turns,
     )
-
-
-def _readings(ledger: _Ledger) -> tuple[SourceReading, ...]:
-    """One for each file or sheet, by its most frequent shape."""
-    by_source: dict[tuple[str, str | None], _Source] = {}
-    records: Counter[tuple[str, str | None]] = Counter()
-    for source, count in sorted(ledger.sources.items(), key=lambda item: -item[1]):
-        by_source.setdefault(source[:2], source)
-        records[source[:2]] += count
-    readings = []
-    for where in dict.fromkeys(source[:2] for source in ledger.sources):
-        kind, layout = ledger.layouts[by_source[where]]
-        readings.append(
-            SourceReading(
-                file=where[0],
-                sheet=where[1],
-                shape=by_source[where][2],
-                kind=kind,
-                columns=columns_of(layout),
-                header_row=getattr(layout, "header_row", None),
-                confidence=layout.confidence,
-                reason=layout.reason,
-                records=records[where],
-            )
-        )
-    return tuple(readings)
-
-
-def _in_file_order(records: Records, problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Those about the whole first, then file by file, sheet by sheet and row by row."""
-    files: dict[str, int] = {records.path.name: -1}
-    sheets: dict[str | None, int] = {None: -1, **{sheet: i for i, sheet in enumerate(records.sheets)}}
-    for problem in problems:
-        files.setdefault(problem.place.file, len(files))
-        sheets.setdefault(problem.place.sheet, len(sheets))
-
-    def position(problem: Problem) -> tuple[int, int, int]:
-        place = problem.place
-        return files[place.file], sheets[place.sheet], place.row
-
-    return tuple(sorted(problems, key=position))

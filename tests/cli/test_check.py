@@ -184,7 +184,7 @@ def test_every_problem_goes_into_a_list(shell: Shell, tmp_path: Path) -> None:
     file.write_text("question,answer\n" + "".join(f"=1+{n},\n" for n in range(30)) + "ok?,ok then\n", "utf-8")
     code, out, _ = shell("check", file, "--all", "list.csv")
     assert code == 65
-    assert "list.csv" in out
+    assert "list.csv" in out and "--all problems.csv" in out
     with Path("list.csv").open(encoding="utf-8-sig", newline="") as opened:
         rows = list(csv.DictReader(opened))
     assert sum(row["code"] == "missing_answer" for row in rows) == 30

@@ -1,10 +1,14 @@
 """A few hundred broken files; `make fuzz` reads twenty thousand. What was found once stands below for good."""
 
+import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from postil.data.records import read_records
+from postil.errors import DataError
 from tools.fuzz.judging import SLOW_ENDINGS, judge, make_file
 from tools.fuzz.seeds import seeds
 
@@ -45,6 +49,23 @@ def test_a_number_always_makes_the_same_file(files: dict[str, bytes], tmp_path: 
     first = list(made())
     assert first == list(made())
     assert len({data for _, data in first}) > 15
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"</Relationships>", b"</Relation"), (b'Id="rId1"', b'Id="rId77"'), (b"<Relationship ", b"<Relationship <")],
+)
+def test_a_workbook_whose_relations_are_damaged_is_refused(
+    files: dict[str, bytes], tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    path = tmp_path / "book.xlsx"
+    with zipfile.ZipFile(io.BytesIO(files["book.xlsx"])) as whole, zipfile.ZipFile(path, "w") as damaged:
+        for name in whole.namelist():
+            content = whole.read(name)
+            damaged.writestr(name, content.replace(old, new) if name == "xl/_rels/workbook.xml.rels" else content)
+    assert judge(path) is None
+    with pytest.raises(DataError):
+        read_records(path)
 
 
 @pytest.mark.parametrize(

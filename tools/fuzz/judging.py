@@ -56,7 +56,9 @@ def _judge_report(report: ValidationReport) -> str | None:
     json.dumps(values, ensure_ascii=False).encode()
     if not values["conversations"] and not report.errors:
         return "nothing was read, and no error says why"
-    if report.dropped and not report.errors:
+    # A sheet of other things beside good ones is a warning that counts its rows.
+    is_said = report.errors or any("rows" in p.values for p in report.problems if not p.place.row)
+    if report.dropped and not is_said:
         return f"{report.dropped} rows were left out, and no error says why"
     return next((wrong for p in report.problems if (wrong := _judge_problem(p))), None)
 

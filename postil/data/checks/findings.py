@@ -57,7 +57,9 @@ class Findings:
 
     def finish(self, file: str, excerpts: Excerpts) -> Iterator[Problem]:
         """Everything that is known at the end of the file."""
+        num_compared = len(self.fingerprints) if self.near is None else self.near.num_rows
         pairs = self.near.pairs() if self.near is not None else []
+        self.near = None  # what it remembers is large, and the rest needs room
         yield from find_repetitions(self.fingerprints, excerpts, pairs)
         place_of = self.fingerprints.place
         for row in self._personal.rows():
@@ -72,8 +74,8 @@ class Findings:
         if len(self._with_blanks):
             places = tuple(place_of(index) for index in self._with_blanks)
             yield Problem("outer_blanks", "warning", Place(file), values={"rows": len(places)}, fix=Fix("trim", places))
-        if self.near is not None and self.near.num_rows < len(self.fingerprints):
-            yield Problem("near_duplicates_unchecked", "warning", Place(file), values={"rows": self.near.num_rows})
+        if num_compared < len(self.fingerprints):
+            yield Problem("near_duplicates_unchecked", "warning", Place(file), values={"rows": num_compared})
 
     def _look_at_answers(self, reading: Reading, index: int) -> None:
         is_label = reading.kind == "classification"

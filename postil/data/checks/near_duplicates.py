@@ -3,11 +3,12 @@
 Every text is a set of hashed three-character runs of its letters and digits, case and width set aside. Of each set the
 smallest value under 128 orders of the hashes is kept: two rows agree in a share of these that is about the Jaccard
 similarity of their sets. Rows are sorted by these values, begun at eight different ones, so that rows that are alike
-come to stand side by side; neighbours are then compared by their sets themselves (exactly up to 160 runs of an answer
-and 64 of a question, by samples of these sizes beyond).
+come to stand side by side; neighbours are then compared by their sets themselves (exactly up to 128 runs of an answer
+and 48 of a question, by samples of these sizes beyond).
 """
 
 import unicodedata
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,7 +30,7 @@ _NUM_ORDERS = 128
 _NUM_STARTS = 8
 _WINDOW = 3
 _MIN_AGREEMENT = 0.835  # of the 128 values; two and a half standard deviations below SAME
-_QUESTION_SAMPLE, _ANSWER_SAMPLE = 64, 160
+_QUESTION_SAMPLE, _ANSWER_SAMPLE = 48, 128
 _BATCH_CHARS = 1 << 16
 _PAIRS_AT_ONCE = 1 << 12
 _MIX = np.random.default_rng(20).integers(1, 1 << 32, (2, _NUM_ORDERS), np.uint32, endpoint=False) | 1
@@ -37,7 +38,7 @@ _MIX = np.random.default_rng(20).integers(1, 1 << 32, (2, _NUM_ORDERS), np.uint3
 
 @dataclass(slots=True)
 class NearDuplicates:
-    """What is remembered of each row to find those that are alike: at most about 1 KB, fewer for short texts.
+    """What is remembered of each row to find those that are alike: at most 850 bytes, fewer for short texts.
 
     Args:
         max_rows: later rows are not looked at.
@@ -47,10 +48,11 @@ class NearDuplicates:
     num_rows: int = 0
     _waiting: list[tuple[str, str]] = field(default_factory=list)
     _waiting_chars: int = 0
-    _signatures: list[Array] = field(default_factory=list)
-    _samples: list[Array] = field(default_factory=list)
-    _sizes: list[Array] = field(default_factory=list)
-    _kept: list[Array] = field(default_factory=list)
+    # Arrays grow in place; a list of pieces would have to be copied into one.
+    _signatures: "array[int]" = field(default_factory=lambda: array("B"))
+    _samples: "array[int]" = field(default_factory=lambda: array("I"))
+    _sizes: "array[int]" = field(default_factory=lambda: array("I"))
+    _kept: "array[int]" = field(default_factory=lambda: array("I"))
 
     def add(self, messages: Sequence[Message]) -> None:
         """Remembers the next row; its system message does not count."""
@@ -69,10 +71,11 @@ class NearDuplicates:
         self._take_in()
         if self.num_rows < 2:
             return []
-        signatures = np.concatenate(self._signatures)
-        samples, sizes, kept = np.concatenate(self._samples), np.concatenate(self._sizes), np.concatenate(self._kept)
-        ends = np.cumsum(kept.ravel())
-        sets = _Sets(samples, (ends - kept.ravel()).reshape(-1, 2), kept, sizes)
+        signatures = np.frombuffer(self._signatures, np.uint8).reshape(-1, _NUM_ORDERS)
+        kept = np.frombuffer(self._kept, np.uint32).astype(np.int64).reshape(-1, 2)
+        starts = (np.cumsum(kept.ravel(), dtype=np.int64) - kept.ravel()).reshape(-1, 2)
+        sizes = np.frombuffer(self._sizes, np.uint32).reshape(-1, 2)
+        sets = _Sets(np.frombuffer(self._samples, np.uint32), starts, kept, sizes)
         first: dict[int, tuple[int, float]] = {}
         candidates = _neighbours(signatures)
         for start in range(0, len(candidates), _PAIRS_AT_ONCE):
@@ -89,13 +92,14 @@ class NearDuplicates:
             return
         texts = [text for pair in self._waiting for text in pair]
         owners, hashes = _shingles(texts)
-        self._signatures.append(_minima(owners // 2, hashes ^ _PART[owners & 1], len(self._waiting)))
+        signatures = _minima(owners // 2, hashes ^ _PART[owners & 1], len(self._waiting))
         sizes = np.bincount(owners, minlength=len(texts))
-        starts = np.cumsum(sizes) - sizes
-        rank = np.arange(len(owners)) - starts[owners]
-        self._samples.append(hashes[rank < _SAMPLE_SIZES[owners & 1]])
-        self._sizes.append(sizes.astype(np.uint32).reshape(-1, 2))
-        self._kept.append(np.minimum(sizes, np.tile(_SAMPLE_SIZES, len(self._waiting))).reshape(-1, 2))
+        rank = np.arange(len(owners)) - (np.cumsum(sizes) - sizes)[owners]
+        kept = np.minimum(sizes, np.tile(_SAMPLE_SIZES, len(self._waiting)))
+        self._signatures.frombytes(signatures.tobytes())
+        self._samples.frombytes(hashes[rank < _SAMPLE_SIZES[owners & 1]].tobytes())
+        self._sizes.frombytes(sizes.astype(np.uint32).tobytes())
+        self._kept.frombytes(kept.astype(np.uint32).tobytes())
         self._waiting, self._waiting_chars = [], 0
 
 

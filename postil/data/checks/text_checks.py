@@ -21,7 +21,8 @@ _CLOSING = re.compile(rf"</(?:{_FORMATTED})>", re.IGNORECASE)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 _ABOUT_HTML = re.compile(r"html|<!doctype|<body|<script|xml|markup|网页|網頁|标签|標籤", re.IGNORECASE)
 _LOST = re.compile(r"\ufffd+|锟斤拷|ï¿½|烫烫烫|屯屯屯")
-_DIGITS = re.compile(r"[0-9](?:[ \-().]{0,2}[0-9]){8}")
+_LONG_ENOUGH = re.compile(r"[0-9][0-9 \-().]{8}")
+_NINE_DIGITS = re.compile(r"[0-9](?:[ \-().]{0,2}[0-9]){8}")
 _FORMULA = re.compile(r"\s*[=+\-@](?:[A-Za-z_][\w.]*\s?\(|[A-Za-z]+\||\$?[A-Z]{1,3}\$?\d+(?:[-+*/:]|$))")
 _FORMULA_STARTS = ("=", "+", "-", "@")
 # Who says what he is without refusing anything ("I am a language model made by ...") is left alone.
@@ -85,7 +86,9 @@ def _first_of_each(remarks: Sequence[Remark]) -> Sequence[Remark]:
 
 def has_personal_sign(text: str) -> bool:
     """True where personal data could be: an @, or digits enough for a number."""
-    return "@" in text or _DIGITS.search(text) is not None
+    if "@" in text:
+        return True
+    return _LONG_ENOUGH.search(text) is not None and _NINE_DIGITS.search(text) is not None
 
 
 def is_too_short(answer: str) -> bool:

@@ -70,7 +70,8 @@ def read_old_workbook(path: Path, sheets: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def _filled(number: int, cells: Sequence[str], merged: MergedCells) -> Row:
-    texts, continued, spread = merged.fill(number, {i: cell for i, cell in enumerate(cells) if cell})
+    texts = {i: cell for i, cell in enumerate(cells) if cell}
+    continued, spread = merged.fill(number, texts)
     width = max(texts, default=-1) + 1
     return Row(number, tuple(texts.get(i, "") for i in range(width)), continued, spread)
 

@@ -4,7 +4,7 @@ import re
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, NamedTuple
 
 from postil.data.files.tables import column_index
 
@@ -26,8 +26,7 @@ _REFERENCE = re.compile(rb"\br\s*=\s*[\"']([A-Z]{1,3})(\d{1,7})[\"']")
 _IS_TEXT = re.compile(rb"\bt\s*=\s*[\"']str[\"']")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class MergedRange:
+class MergedRange(NamedTuple):
     """Cells merged into one: rows count from 1, columns from 0, both ends included."""
 
     top: int

@@ -107,7 +107,7 @@ class _SheetReading:
     far: tuple[int, int] | None = None
 
     def rows(self, reader: Any, part: str) -> Iterator[Row | Problem]:
-        from openpyxl.worksheet._reader import WorkSheetParser
+        from postil.data.files.workbook_cells import CellParser
 
         with reader.archive.open(part) as source:
             notes = scan_sheet(source)
@@ -115,7 +115,7 @@ class _SheetReading:
         book = reader.wb
         with reader.archive.open(part) as source, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            parser = WorkSheetParser(
+            parser = CellParser(
                 source,
                 reader.shared_strings,
                 data_only=True,
@@ -124,18 +124,13 @@ class _SheetReading:
                 timedelta_formats=book._timedelta_formats,
             )
             for self.number, cells in parser.parse():
-                # Straight from the parser, because `iter_rows` pads every row and every gap up to the last cell.
                 texts = self._texts(cells)
                 if texts or self.number in notes.uncalculated:
                     yield self._row(texts, notes, merged)
 
-    def _texts(self, cells: Sequence[dict[str, Any]]) -> dict[int, str]:
+    def _texts(self, cells: Sequence[tuple[int, Any]]) -> dict[int, str]:
         texts: dict[int, str] = {}
-        for cell in cells:
-            value = cell["value"]
-            if value is None:
-                continue
-            index = cell["column"] - 1
+        for index, value in cells:
             if index >= MAX_COLUMNS:
                 self.far = self.far or (self.number, index)
             elif value.__class__ is str:
@@ -153,17 +148,18 @@ class _SheetReading:
             self.imprecise[index] = row, first, count + 1
 
     def _row(self, texts: dict[int, str], notes: SheetNotes, merged: MergedCells | None) -> Row | Problem:
-        no_value = notes.uncalculated.get(self.number, ())
-        uncalculated = [c for c in no_value if c < MAX_COLUMNS and not texts.get(c)]
+        uncalculated: tuple[int, ...] = ()
+        if notes.uncalculated and (no_value := notes.uncalculated.get(self.number)):
+            uncalculated = tuple(c for c in no_value if c < MAX_COLUMNS and not texts.get(c))
         continued: tuple[int, ...] = ()
         spread: tuple[int, ...] = ()
-        if merged is not None and any(text.strip() for text in texts.values()):
+        if merged is not None and any(map(str.strip, texts.values())):
             continued, spread = merged.fill(self.number, texts)
         cells = _dense(texts, max((*texts, *uncalculated), default=-1) + 1)
-        if max(map(len, cells), default=0) > MAX_CELL_CHARS:  # Excel stops at 32,767; other programs may not
+        if cells and max(map(len, cells)) > MAX_CELL_CHARS:  # Excel stops at 32,767; other programs may not
             excerpt = max(cells, key=len)[:80]
             return Problem("cell_too_long", "error", Place(self.file, self.number, self.title), excerpt=excerpt)
-        return Row(self.number, cells, continued, spread, tuple(uncalculated))
+        return Row(self.number, cells, continued, spread, uncalculated)
 
     def remarks(self) -> Iterator[Problem]:
         """What the sheet as a whole could not keep."""

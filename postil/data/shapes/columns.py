@@ -173,7 +173,7 @@ def _by_part(
         is_other = re.search(r"[/|&、]", folded) or pieces & words.NOT_A_TEXT_TOKENS
         if name in taken or len(folded) > 40 or is_other:
             continue
-        if pieces & tokens or folded.endswith(endings):
+        if pieces & tokens or folded.rstrip("0123456789_").endswith(endings):
             return name
     return None
 

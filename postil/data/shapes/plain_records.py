@@ -35,7 +35,7 @@ def _read_turns(record: Record, layout: Layout) -> Reading | None:
     """A list of [system,] user, assistant, user, assistant ... with two keys each."""
     column = layout.turns[0]
     items = record.fields[column]
-    if type(items) is not list or not items or (layout.system and record.fields[layout.system]):
+    if type(items) is not list or not items or (layout.system and _is_given(record.fields[layout.system])):
         return None
     shape, role_key, text_key = ("messages", "role", "content") if "role" in items[0] else ("sharegpt", "from", "value")
     messages: list[Message] = []
@@ -64,20 +64,25 @@ def _read_pair(record: Record, layout: Layout) -> Reading | None:
     if layout.question is None or layout.answer is None:
         return None
     question, answer = fields[layout.question], fields[layout.answer]
-    if not _is_plain(question) or not _is_plain(answer) or (layout.history and fields[layout.history]):
+    if not _is_plain(question) or not _is_plain(answer) or (layout.history and _is_given(fields[layout.history])):
         return None
-    if layout.extra_input and (extra := fields[layout.extra_input]):
+    if layout.extra_input and _is_given(extra := fields[layout.extra_input]):
         if not _is_plain(extra):
             return None
         question = f"{question}\n{extra}"
     messages: tuple[Message, ...] = (Message("user", question), Message("assistant", answer))
     system = fields[layout.system] if layout.system else None
-    if system:
+    if _is_given(system):
         if not _is_plain(system):
             return None
         messages = (Message("system", system), *messages)
-    shape, origins = _pair_origins(layout.question, layout.answer, layout.system if system else None)
+    shape, origins = _pair_origins(layout.question, layout.answer, layout.system if _is_given(system) else None)
     return Reading(shape, messages, (), origins, layout.kind, (), layout)
+
+
+def _is_given(value: Any) -> bool:
+    """True for anything but nothing: a 0 is something, and no plain text."""
+    return value is not None and value != "" and value != []
 
 
 def _is_plain(value: Any) -> bool:

@@ -18,6 +18,15 @@ from postil.problems import Place, Problem
 _LONGEST_BY_NUMBER = 10
 """Mean rows under one number beyond which it counts sections, not chats."""
 
+_LONGEST_CONSTANT = 20
+"""Questions and answers under one single value beyond which it is no chat's key."""
+
+_PAIR_MARKS = {
+    **dict.fromkeys(("q", "question", "问", "问题", "提问", "問", "問題", "質問"), "user"),
+    **dict.fromkeys(("a", "answer", "答", "答案", "回答"), "assistant"),
+}
+"""In the place of speakers' names: each question begins anew."""
+
 _GREETING = re.compile(
     r"\s*(?:你好|您好|在吗|在么|在不在|有人吗|亲[,，~～]|哈喽|嗨|こんにちは|すみません"
     r"|(?:hi|hello|hey|good (?:morning|afternoon|evening))\b)",
@@ -60,12 +69,20 @@ def find_grouping(
         return None
     if not layout.is_pair and not layout.is_log:
         return None
-    if layout.session is not None:
+    if layout.session is not None and (layout.reason == "mapped" or _tells_chats(layout.session, layout, rows)):
         return Grouping("session", layout, layout.session)
     number = find_number(tuple(name for name in names if name))
     if number is not None and number not in (layout.question, layout.answer) and _is_key(number, layout, rows):
         return Grouping("number", layout, number)
     return Grouping("log", layout) if layout.is_log else None
+
+
+def _tells_chats(session: str, layout: Layout, rows: Sequence[TableRow]) -> bool:
+    """False for a column that is empty, or says the same of many questions."""
+    values = Counter(row.fields[session].strip() for row in rows)
+    num_blank = values.pop("", 0)
+    is_constant = len(values) == 1 and num_blank + values.total() > _LONGEST_CONSTANT and not layout.is_log
+    return bool(values) and not is_constant
 
 
 def _is_key(number: str, layout: Layout, rows: Sequence[TableRow]) -> bool:
@@ -115,9 +132,7 @@ def group_chats(
         yield from _log_chat(file, sheet, layout, group, cast)
 
 
-def _with_formulas(
-    file: str, sheet: str | None, entries: Iterable[TableRow | Problem]
-) -> Iterator[TableRow | Problem]:
+def _with_formulas(file: str, sheet: str | None, entries: Iterable[TableRow | Problem]) -> Iterator[TableRow | Problem]:
     """Names what a message misses; that it is missing shows when the chat is judged."""
     for entry in entries:
         if isinstance(entry, TableRow) and (column := entry.uncalculated) is not None:
@@ -156,11 +171,14 @@ def _split(grouping: Grouping, rows: Sequence[TableRow]) -> list[list[TableRow]]
         return _split_log(grouping.layout, rows)
     key = grouping.column or ""
     groups: dict[str | int, list[TableRow]] = {}
-    current: str | int = ""
+    current: str | int | None = None
     for number, row in enumerate(rows):
         value = row.fields[key].strip()
         if value and key not in row.continued:
             current = value if grouping.by == "session" else number
+        elif current is None:  # no key yet
+            groups[number] = [row]
+            continue
         groups.setdefault(current, []).append(row)
     return list(groups.values())
 
@@ -174,7 +192,9 @@ def _split_log(layout: Layout, rows: Sequence[TableRow]) -> list[list[TableRow]]
 
     def begins(i: int) -> bool:
         row, before = rows[i], rows[i - 1]
-        role, last = (_known_role(r.fields[layout.speaker or ""]) for r in (row, before))
+        role, last = (role_of(r.fields[layout.speaker or ""]) for r in (row, before))
+        if normalize_name(row.fields[layout.speaker or ""]) in _PAIR_MARKS:
+            return role == "user" and last == "assistant"
         if role == "system":
             return last != "system"
         if last == "system":
@@ -274,18 +294,18 @@ class _Cast:
     guess: tuple[str, str] | None = None
 
 
-def _known_role(name: str) -> str | None:
+def role_of(name: str) -> str | None:
     """The role that a name tells of; None for a person's."""
     folded = normalize_name(name)
-    if folded in CALL_ROLES:
-        return folded
+    if folded in CALL_ROLES or folded in _PAIR_MARKS:
+        return _PAIR_MARKS.get(folded, folded)
     return ROLES.get(folded) or side_of(" ".join(name.casefold().split()))
 
 
 def _find_cast(layout: Layout, groups: Sequence[Sequence[TableRow]]) -> _Cast:
     names = Counter(row.fields[layout.speaker or ""].strip() for group in groups for row in group)
     names.pop("", None)
-    known = {name: role for name in names if (role := _known_role(name)) is not None}
+    known = {name: role for name in names if (role := role_of(name)) is not None}
     unknown = [name for name in names if name not in known]
     told = {"user", "assistant"} & set(known.values())
     if not unknown or len(told) == 2:

@@ -126,7 +126,7 @@ def _plan_by_content(rows: Sequence[Row], first: int, header: int | None) -> She
         names = unique_names(header_cells(rows[header]))
         plan = SheetPlan(rows[header], rows[header].number + 1, names, None)
         named = find_layout(names)
-    if (chats := _chats_in_cells(plan, body)) is not None:
+    if (chats := _chats_in_cells(plan, body) or _speakers_in_cells(plan, body)) is not None:
         return chats
     question, answer = (None if name is None else plan.names.index(name) for name in (named.question, named.answer))
     found = _content_plan(plan, rows, question, answer)
@@ -177,6 +177,40 @@ def _chats_in_cells(plan: SheetPlan, body: Sequence[Row]) -> SheetPlan | None:
         shapes = [recognise_text(cell.splitlines()) for cell in cells[:20]]
         if sum(shape is not None and shape.name == "chat" for shape in shapes) >= 0.7 * len(shapes):
             return replace(_with_text_column(plan, index), code="chats")
+    return None
+
+
+def _speakers_in_cells(plan: SheetPlan, body: Sequence[Row]) -> SheetPlan | None:
+    """A column that says who speaks, row by row, beside one of what is said."""
+    from postil.data.shapes.sessions import role_of
+
+    columns = sum_up([row.cells for row in body], max((len(row.cells) for row in body), default=0))
+    texts = [c for c in columns if c.is_text]
+    for speaker in columns:
+        names = (
+            set(_column_cells(body, speaker.index)) if speaker.filled >= 0.5 and speaker.num_distinct <= 6 else set()
+        )
+        roles = {role_of(name) for name in names}
+        content = max((c for c in texts if c is not speaker), key=lambda c: c.mean_chars, default=None)
+        if not {"user", "assistant"} <= roles <= {"user", "assistant", "system"} or content is None:
+            continue
+        named = list(plan.names) + [""] * (max(speaker.index, content.index) + 1 - len(plan.names))
+        for index in (speaker.index, content.index):
+            named[index] = named[index] or column_letter(index)
+        layout = replace(
+            find_layout(tuple(named)) if plan.header is not None else Layout(),
+            question=None,
+            answer=None,
+            extra_input=None,
+            turns=(),
+            ignored_pairs=(),
+            speaker=named[speaker.index],
+            content=named[content.index],
+            kind="chat",
+            confidence=0.8,
+            reason="by_content" if plan.header is not None else "no_header",
+        )
+        return replace(plan, names=tuple(named), layout=layout)
     return None
 
 

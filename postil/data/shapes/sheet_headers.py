@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from postil.data.files.tables import Row, column_index
-from postil.data.shapes.column_contents import reads_like_header, sum_up
+from postil.data.shapes.column_contents import asks, reads_like_header, sum_up
 from postil.data.shapes.columns import Layout, find_layout, normalize_name
 
 HEADER_ROWS = 20
@@ -46,10 +46,19 @@ def structural_header(rows: Sequence[Row]) -> tuple[int, int | None]:
     first = next((i for i, row in enumerate(rows[:HEADER_ROWS]) if _width(row) >= needed), 0)
     cells = header_cells(rows[first])
     body = rows[first + 1 :]
-    if not body:
-        return first, first if reads_like_header(cells, ()) or _is_partly_named(cells) else None
     columns = sum_up([row.cells for row in body], len(cells))
-    return first, first if _is_partly_named(cells) or reads_like_header(cells, columns) else None
+    is_header = _is_partly_named(cells) or reads_like_header(cells, columns)
+    return first, first if is_header and not _recurs(cells, body) else None
+
+
+def _recurs(cells: Sequence[str], body: Sequence[Row]) -> bool:
+    """True where one of the cells stands below itself again in another row than a repeated header: it is a value."""
+    named = [(i, cell) for i, cell in enumerate(cells) if cell.strip()]
+    for row in body:
+        same = sum(i < len(row.cells) and row.cells[i] == cell for i, cell in named)
+        if 0 < same < len(named):
+            return True
+    return False
 
 
 def _width(row: Row) -> int:
@@ -60,7 +69,8 @@ def _width(row: Row) -> int:
 def _is_partly_named(cells: Sequence[str]) -> bool:
     layout = find_layout(unique_names(cells))
     known = (layout.question, layout.answer, layout.session, layout.speaker, layout.content)
-    return any(name is not None for name in known) and all(len(cell) <= 30 for cell in cells)
+    is_short = all(len(cell) <= 30 and not asks(cell) for cell in cells)
+    return is_short and any(name is not None for name in known)
 
 
 def mapped_header(rows: Sequence[Row], wanted: Sequence[str]) -> int | None:

@@ -85,7 +85,7 @@ def _remarks_on_header(
         repeated = (c for i, c in enumerate(cells) if c.strip() and c in cells[:i] and i not in header.spread)
         for cell in dict.fromkeys(repeated):
             yield Problem("repeated_column", "warning", place, column=cell, values={"column": cell})
-    values = {"question": layout.question, "answer": layout.answer}
+    values = {"question": layout.question or layout.speaker, "answer": layout.answer or layout.content}
     if header is None:
         first = next(row for row in rows if row.number >= plan.start)
         excerpt = " ".join(" ".join(first.cells)[:200].split())[:80]

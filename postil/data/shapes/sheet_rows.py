@@ -88,6 +88,7 @@ class RowJudge:
         self._kept = [(i, name) for i, name in enumerate(plan.names) if name]
         used = set(used_columns(layout))
         self._used = [(i, name) for i, name in self._kept if name in used]
+        self._names_of: dict[tuple[int, ...], frozenset[str]] = {}
         self._used_indices = {i for i, _ in self._used}
         self._header = [normalize_name(name) for _, name in self._used]
         self._watched = [(i, name) for i, name in self._kept if name in used or name == layout.system]
@@ -119,7 +120,10 @@ class RowJudge:
         fields = {name: cells[i] if i < width else "" for i, name in self._kept}
         if not row.continued and not row.uncalculated:
             return TableRow(row.number, fields, after_gap=after_gap)
-        continued = frozenset(self._plan.names[i] for i in row.continued if i < len(self._plan.names))
+        continued = self._names_of.get(row.continued)
+        if continued is None:
+            continued = frozenset(name for i, name in self._kept if i in row.continued)
+            self._names_of[row.continued] = continued
         uncalculated = None
         if row.uncalculated:
             uncalculated = next((name for i, name in self._watched if i in row.uncalculated), None)

@@ -61,7 +61,9 @@ def test_every_visible_sheet_is_read_at_its_true_rows(save: Save) -> None:
     book.create_sheet(CHANGES_SHEET).append(["what", "where"])
     path = save(book)
     assert workbook_sheets(path) == (("一月", "二月"), ("secret", "deep"))
-    found = [(sheet, row.number, row.cells) for sheet, row in read_sheet_rows(path, ("一月", "二月")) if isinstance(row, Row)]
+    found = [
+        (sheet, row.number, row.cells) for sheet, row in read_sheet_rows(path, ("一月", "二月")) if isinstance(row, Row)
+    ]
     assert found == [("一月", 1, ("问题", "答案")), ("一月", 4, ("q4", "a4")), ("二月", 1, ("q", "a"))]
 
 
@@ -76,7 +78,13 @@ def test_values_of_every_kind(save: Save) -> None:
 def test_merged_cells_hold_their_text_in_every_row(save: Save) -> None:
     book = Workbook()
     sheet = book.active
-    for line in (["产品问答", None, None], ["分类", "问题", "答案"], ["售后", "q1", "a1"], [None, "q2", "a2"], [None, "q3", "a3"]):
+    for line in (
+        ["产品问答", None, None],
+        ["分类", "问题", "答案"],
+        ["售后", "q1", "a1"],
+        [None, "q2", "a2"],
+        [None, "q3", "a3"],
+    ):
         sheet.append(line)
     sheet["A9"], sheet["B10"] = "left alone", "b"
     sheet.merge_cells("A1:C1")
@@ -119,14 +127,18 @@ def test_formulas_without_a_value_are_known(save: Save) -> None:
     # With values beside the formulas there is nothing to say: a number, a text, a text of no letters.
     path = rewrite(path, lambda xml: re.sub(r"(</f>)<v\s*/?>(?:</v>)?", r"\1<v>5</v>", xml))
     assert [row.uncalculated for row in rows(path)] == [(), (), ()]
-    path = rewrite(path, lambda xml: xml.replace('<c r="B2"><f>', '<c r="B2" t="str"><f>').replace("<v>5</v>", "<v></v>"))
+    path = rewrite(
+        path, lambda xml: xml.replace('<c r="B2"><f>', '<c r="B2" t="str"><f>').replace("<v>5</v>", "<v></v>")
+    )
     assert rows(path)[1].uncalculated == ()
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 20])
 def test_the_xml_is_scanned_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr("postil.data.files.workbook_xml._CHUNK_BYTES", chunk)
-    lines = "".join(f'<row r="{i}"><c r="A{i}"><f>B{i}</f><v></v></c><c r="B{i}"><v>1</v></c></row>' for i in range(1, 40))
+    lines = "".join(
+        f'<row r="{i}"><c r="A{i}"><f>B{i}</f><v></v></c><c r="B{i}"><v>1</v></c></row>' for i in range(1, 40)
+    )
     merges = "".join(f'<mergeCell ref="A{i}:A{i + 1}"/>' for i in range(1, 40, 2))
     xml = f"<worksheet><sheetData>{lines}</sheetData><mergeCells>{merges}</mergeCells></worksheet>"
     for text in (xml, re.sub(r"<(/?)(\w)", r"<\1x:\2", xml)):

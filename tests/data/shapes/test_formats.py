@@ -137,7 +137,7 @@ def chat(*turns: tuple[str, Any], **others: Any) -> dict[str, Any]:
         ({"question": "Q", "answer": "A", "history": "yesterday"}, ["bad_history"]),
         (chat(("user", "Q"), ("assistant", "")), ["empty_message"]),
         (chat(("user", "Q"), ("user", "Q"), ("assistant", "A")), ["wrong_role_order"]),
-        (chat(("assistant", "A"), ("user", "Q"), ("assistant", "A")), ["wrong_role_order"]),
+        (chat(("assistant", "A"), ("user", "Q"), ("assistant", "A")), ["opens_with_assistant"]),
         (chat(("user", "Q"), ("system", "S"), ("assistant", "A")), ["wrong_role_order"]),
         (chat(("system", "S"), ("system", "T"), ("user", "Q"), ("assistant", "A")), ["two_system_messages"]),
         (chat(("user", "Q"), ("assistant", "A"), ("user", "Q")), ["ends_with_user"]),

@@ -27,8 +27,8 @@ Q, A, S, NO_Q, NO_A = ("user", "Q"), ("assistant", "A"), ("system", "S"), ("user
     [
         ([Q, Q, A], "wrong_role_order", 1, "merge_messages"),
         ([S, Q, A, A, Q, A], "wrong_role_order", 3, "merge_messages"),
-        ([A, Q, A], "wrong_role_order", 0, None),
-        ([Q, A, Q, Q], "wrong_role_order", 3, None),
+        ([A, Q, A], "opens_with_assistant", 0, "drop_opening"),
+        ([Q, A, Q, Q], "wrong_role_order", 3, "merge_messages"),
         ([Q, A, S, Q, A], "wrong_role_order", 2, None),
         ([Q, A, Q], "ends_with_user", 2, "drop_last_question"),
         ([S, Q], "ends_with_user", 1, None),

@@ -64,7 +64,11 @@ def test_a_number_above_several_rows_is_a_chat(key: str, continued: tuple[int, .
         return Row(number, (text if continued else "", *pair), continued=continued)
 
     items = read(
-        (key, "问题", "答案"), ("1", "1", "2"), following(3, "1", "3", "4"), ("2", "5", "6"), following(5, "2", "7", "8")
+        (key, "问题", "答案"),
+        ("1", "1", "2"),
+        following(3, "1", "3", "4"),
+        ("2", "5", "6"),
+        following(5, "2", "7", "8"),
     )
     assert chats(items) == ["1 2 3 4", "5 6 7 8"]
     (warning,) = problems(items)
@@ -75,7 +79,11 @@ def test_a_number_above_several_rows_is_a_chat(key: str, continued: tuple[int, .
 def test_numbers_that_count_rows_make_no_chats() -> None:
     assert chats(read(("序号", "问题", "答案"), ("1", "1", "2"), ("2", "3", "4"))) == ["1 2", "3 4"]
     # ... nor do rows added at the end without a number, numbers of long sections, or numbers that come again.
-    assert chats(read(("序号", "问题", "答案"), ("1", "1", "2"), ("2", "3", "4"), ("", "5", "6"))) == ["1 2", "3 4", "5 6"]
+    assert chats(read(("序号", "问题", "答案"), ("1", "1", "2"), ("2", "3", "4"), ("", "5", "6"))) == [
+        "1 2",
+        "3 4",
+        "5 6",
+    ]
     section = [("", str(i), "x") for i in range(30)]
     assert len(chats(read(("序号", "问题", "答案"), ("1", "1", "2"), *section, ("2", "3", "4")))) == 32
 
@@ -117,7 +125,10 @@ def test_times_are_compared_by_their_numbers(times: tuple[str, str]) -> None:
 
 def test_newest_first_is_turned_round_also_within_a_minute() -> None:
     header = ("会话ID", "时间", "角色", "内容")
-    rows = [("1", t, r, c) for t, r, c in (("10:03", "客服", "d"), ("10:02", "客户", "c"), ("10:01", "客服", "b"), ("10:01", "客户", "a"))]
+    rows = [
+        ("1", t, r, c)
+        for t, r, c in (("10:03", "客服", "d"), ("10:02", "客户", "c"), ("10:01", "客服", "b"), ("10:01", "客户", "a"))
+    ]
     assert chats(read(header, *rows)) == ["a b c d"]
 
 
@@ -169,7 +180,13 @@ def test_two_persons_in_one_chat() -> None:
 
 
 def test_names_of_one_side_tell_the_other() -> None:
-    items = read(("会话ID", "发送人", "消息"), ("1", "王先生", "a"), ("1", "客服小美", "b"), ("2", "tom", "c"), ("2", "客服小美", "d"))
+    items = read(
+        ("会话ID", "发送人", "消息"),
+        ("1", "王先生", "a"),
+        ("1", "客服小美", "b"),
+        ("2", "tom", "c"),
+        ("2", "客服小美", "d"),
+    )
     assert chats(items) == ["a b", "c d"]
     assert problems(items) == []
 
@@ -178,7 +195,9 @@ def test_a_bad_row_in_a_chat_stands_at_its_own_place() -> None:
     items = read(PAIRS, ("a", "1", "2"), ("a", "3", ""), ("b", "5", "6"))
     (problem,) = problems(items)
     assert (problem.code, problem.place.row, problem.place.sheet, problem.column) == ("missing_answer", 3, "S", "答案")
-    items = read(LOG, ("a", "客户", "1"), ("a", "客服", "2"), ("a", "客户", "3"), ("a", "客户", "4"), ("a", "客服", "5"))
+    items = read(
+        LOG, ("a", "客户", "1"), ("a", "客服", "2"), ("a", "客户", "3"), ("a", "客户", "4"), ("a", "客服", "5")
+    )
     (problem,) = problems(items)
     assert (problem.code, problem.place.row) == ("wrong_role_order", 5)
 
@@ -192,13 +211,41 @@ def test_notices_in_the_middle_of_a_chat_are_left_out_by_name() -> None:
     joined = ("a", "系统", "客服小美已接入会话")
     items = read(LOG, joined, ("a", "客户", "1"), joined, ("a", "系统", "x"), ("a", "客服", "2"))
     assert chats(items) == ["1 2"]
-    assert [(p.code, p.place.row) for p in problems(items)] == [("skipped_row", 2), ("skipped_row", 4), ("skipped_row", 5)]
+    assert [(p.code, p.place.row) for p in problems(items)] == [
+        ("skipped_row", 2),
+        ("skipped_row", 4),
+        ("skipped_row", 5),
+    ]
 
 
 def test_rows_without_a_speaker_go_on() -> None:
     items = read(LOG, ("a", "客户", "1"), ("a", "客服", "2"), ("a", "", "3"))
     (record,) = (item for item in items if isinstance(item, Record))
     assert [(draft.role, draft.content) for draft in record.turns][1:] == [("assistant", "2"), ("assistant", "3")]
+
+
+@pytest.mark.parametrize("names", [("问题", "答案"), ("Q", "A"), ("问", "答")])
+def test_questions_and_answers_named_in_a_column_beside(names: tuple[str, str]) -> None:
+    lines = [
+        (name, text) for name, text in zip(names * 2, ("怎么退货？", "七天内。", "几点开门？", "九点。"), strict=True)
+    ]
+    assert chats(read(*lines)) == ["怎么退货？ 七天内。", "几点开门？ 九点。"]
+
+
+def test_speakers_without_a_header() -> None:
+    items = read(("用户", "怎么退货？"), ("客服", "七天内。"), ("用户", "几点开门？"), ("客服", "九点。"))
+    assert chats(items) == ["怎么退货？ 七天内。 几点开门？ 九点。"]
+    assert {p.code for p in problems(items)} == {"no_header", "chats_without_key"}
+
+
+def test_an_empty_or_constant_session_makes_no_chat() -> None:
+    assert chats(read(PAIRS, ("", "1", "2"), ("", "3", "4"))) == ["1 2", "3 4"]
+    assert len(chats(read(PAIRS, *[("FAQ", str(i), "x") for i in range(30)]))) == 30
+    assert chats(read(PAIRS, ("", "1", "2"), ("", "3", "4"), ("a", "5", "6"), ("a", "7", "8"))) == [
+        "1 2",
+        "3 4",
+        "5 6 7 8",
+    ]
 
 
 def test_a_label_that_is_no_key_stays_what_it_is() -> None:

@@ -27,7 +27,10 @@ ASKED = [
 ]
 
 
-def read(*lines: Line, options: ReadOptions = ReadOptions(), sheet: str | None = "S") -> list[Record | Problem]:
+NO_OPTIONS = ReadOptions()
+
+
+def read(*lines: Line, options: ReadOptions = NO_OPTIONS, sheet: str | None = "S") -> list[Record | Problem]:
     rows = [line if isinstance(line, Row) else Row(i, tuple(line)) for i, line in enumerate(lines, start=1)]
     return list(table_records("f.xlsx", ((sheet, row) for row in rows), options))
 
@@ -61,10 +64,16 @@ GOOD: dict[str, tuple[list[Line], list[tuple[str, int]]]] = {
         [Row(1, ("常见问题", "常见问题"), spread=(1,)), ("问题", "答案"), RETURN, HOURS],
         [("skipped_row", 1)],
     ),
-    "header in row 20": ([*[("note",)] * 19, ("问题", "答案"), RETURN, HOURS], [("skipped_row", i) for i in range(1, 20)]),
+    "header in row 20": (
+        [*[("note",)] * 19, ("问题", "答案"), RETURN, HOURS],
+        [("skipped_row", i) for i in range(1, 20)],
+    ),
     "blank rows between": ([(), ("问题", "答案"), (), RETURN, ("", " "), HOURS], []),
     "total row": ([("序号", "问题", "答案"), ("1", *RETURN), ("2", *HOURS), ("合计", "2", "")], [("skipped_row", 4)]),
-    "grand total": ([("No.", "Question", "Answer"), ("1", *RETURN), ("2", *HOURS), ("Total", "", "2")], [("skipped_row", 4)]),
+    "grand total": (
+        [("No.", "Question", "Answer"), ("1", *RETURN), ("2", *HOURS), ("Total", "", "2")],
+        [("skipped_row", 4)],
+    ),
     "header repeated": ([("问题", "答案"), RETURN, ("问题", "答案"), HOURS], [("skipped_row", 3)]),
     "header in two languages": ([("question", "answer"), ("问题", "答案"), RETURN, HOURS], [("skipped_row", 2)]),
     "form hints": ([("问题", "答案"), ("必填", "必填，不超过500字"), RETURN, HOURS], [("skipped_row", 2)]),
@@ -81,7 +90,10 @@ GOOD: dict[str, tuple[list[Line], list[tuple[str, int]]]] = {
     "no header": ([RETURN, HOURS], [("no_header", 1)]),
     "no header, title above": ([("门店问答",), RETURN, HOURS, PARKING], [("no_header", 2), ("skipped_row", 1)]),
     "names that lie": ([("name", "location", "n"), (*RETURN, "1"), (*HOURS, "2")], [("columns_by_content", 1)]),
-    "answers under another name": ([("问题", "位置", "价格"), (*RETURN, "1"), (*HOURS, "2")], [("columns_by_content", 1)]),
+    "answers under another name": (
+        [("问题", "位置", "价格"), (*RETURN, "1"), (*HOURS, "2")],
+        [("columns_by_content", 1)],
+    ),
     "answer column empty": (
         [("问题", "答案", "处理"), (RETURN[0], "", RETURN[1]), (HOURS[0], "", HOURS[1]), (PARKING[0], "", PARKING[1])],
         [("columns_by_content", 1)],
@@ -97,7 +109,10 @@ GOOD: dict[str, tuple[list[Line], list[tuple[str, int]]]] = {
         [("内容",), ("Q: " + RETURN[0],), ("A: " + RETURN[1],), ("Q: " + HOURS[0],), ("A: " + HOURS[1],)],
         [],
     ),
-    "markers in one cell": ([("FAQ",), (f"问：{RETURN[0]}\n答：{RETURN[1]}",), (f"问：{HOURS[0]}\n答：{HOURS[1]}",)], []),
+    "markers in one cell": (
+        [("FAQ",), (f"问：{RETURN[0]}\n答：{RETURN[1]}",), (f"问：{HOURS[0]}\n答：{HOURS[1]}",)],
+        [],
+    ),
 }
 
 
@@ -138,17 +153,29 @@ REFUSED: dict[str, tuple[list[Line], str, int]] = {
     "numbers": ([("x", "y", "z"), ("1", "2", "3.5"), ("4", "5", "6")], "no_pair_columns", 2),
     "numbers without names": ([("1", "2"), ("3", "4"), ("5", "6")], "no_pair_columns", 3),
     "addresses": (
-        [("姓名", "地址", "电话"), ("张三", "北京市朝阳区建国路1号", "13800000000"), ("李四", "上海市世纪大道2号", "139")],
+        [
+            ("姓名", "地址", "电话"),
+            ("张三", "北京市朝阳区建国路1号", "13800000000"),
+            ("李四", "上海市世纪大道2号", "139"),
+        ],
         "no_pair_columns",
         2,
     ),
     "english addresses": (
-        [("name", "address"), ("John Smith", "12 Main Street, Springfield, IL 62704"), ("Ann Lee", "5 Long Road, Boston")],
+        [
+            ("name", "address"),
+            ("John Smith", "12 Main Street, Springfield, IL 62704"),
+            ("Ann Lee", "5 Long Road, Boston"),
+        ],
         "no_pair_columns",
         2,
     ),
     "products": (
-        [("商品", "描述", "价格"), ("红裙", "这是一条很漂亮的裙子，适合夏天。", "1"), ("衬衫", "商务衬衫，舒适。", "2")],
+        [
+            ("商品", "描述", "价格"),
+            ("红裙", "这是一条很漂亮的裙子，适合夏天。", "1"),
+            ("衬衫", "商务衬衫，舒适。", "2"),
+        ],
         "no_pair_columns",
         2,
     ),
@@ -195,7 +222,12 @@ def test_every_sheet_has_its_own_plan() -> None:
 
 @pytest.mark.parametrize(
     ("header", "text", "label"),
-    [(("label", "review"), 1, 0), (("文本", "类别"), 0, 1), (("query", "intent"), 0, 1), (("id", "text", "label"), 1, 2)],
+    [
+        (("label", "review"), 1, 0),
+        (("文本", "类别"), 0, 1),
+        (("query", "intent"), 0, 1),
+        (("id", "text", "label"), 1, 2),
+    ],
 )
 def test_texts_with_labels(header: tuple[str, ...], text: int, label: int) -> None:
     line = [""] * len(header)
@@ -249,7 +281,9 @@ def test_error_values_are_kept_and_named() -> None:
 
 
 def test_a_formula_that_was_never_calculated() -> None:
-    items = read(("问题", "答案", "价格"), Row(2, (RETURN[0], ""), uncalculated=(1,)), Row(3, (*HOURS, ""), uncalculated=(2,)))
+    items = read(
+        ("问题", "答案", "价格"), Row(2, (RETURN[0], ""), uncalculated=(1,)), Row(3, (*HOURS, ""), uncalculated=(2,))
+    )
     assert codes(items) == [("formula_not_calculated", 2)]
     assert said(items) == [HOURS]
 
@@ -260,7 +294,10 @@ def test_a_formula_that_was_never_calculated() -> None:
 def test_a_csv_row_with_too_many_cells_is_an_error() -> None:
     items = read(("question", "answer"), ("q1", "well", " it depends"), (), ("q2", "a2", "", ""), ("q3",), sheet=None)
     assert codes(items) == [("too_many_cells", 2)]
-    assert [dict(r.fields) for r in records(items)] == [{"question": "q2", "answer": "a2"}, {"question": "q3", "answer": ""}]
+    assert [dict(r.fields) for r in records(items)] == [
+        {"question": "q2", "answer": "a2"},
+        {"question": "q3", "answer": ""},
+    ]
 
 
 # --- The user's word -------------------------------------------------------------------------------------------------
@@ -310,11 +347,38 @@ def test_names_may_be_any_and_cells_json() -> None:
 # --- Everything is accounted for -------------------------------------------------------------------------------------
 
 _CELL = st.sampled_from(
-    ["", "", " ", "1", "2024", "问题", "答案", "怎么退？", "七天内可以退。", "合计", "用户", "客服", "会话ID", "note: x", "#N/A", "Q: a?", "A: b"]
+    [
+        "",
+        "",
+        " ",
+        "1",
+        "2024",
+        "问题",
+        "答案",
+        "怎么退？",
+        "七天内可以退。",
+        "合计",
+        "用户",
+        "客服",
+        "会话ID",
+        "note: x",
+        "#N/A",
+        "Q: a?",
+        "A: b",
+    ]
 )
 _ROWS = st.lists(st.lists(_CELL, max_size=4), max_size=14)
 _HEADERS = st.sampled_from(
-    [[], ["问题", "答案"], ["序号", "问题", "答案"], ["会话ID", "角色", "内容"], ["角色", "内容"], ["text", "label"], ["x", "y"], ["内容"]]
+    [
+        [],
+        ["问题", "答案"],
+        ["序号", "问题", "答案"],
+        ["会话ID", "角色", "内容"],
+        ["角色", "内容"],
+        ["text", "label"],
+        ["x", "y"],
+        ["内容"],
+    ]
 )
 
 
@@ -343,7 +407,9 @@ def test_every_row_ends_in_one_record_or_one_problem(
     assert all(count == 1 for count in ends.values())
     lost = [number for number in written if number not in ends]
     counted: list[Any] = [
-        i.values.get("rows", i.values.get("lines")) for i in items if isinstance(i, Problem) and i.severity == "error" and not i.place.row
+        i.values.get("rows", i.values.get("lines"))
+        for i in items
+        if isinstance(i, Problem) and i.severity == "error" and not i.place.row
     ]
     if counted:
         assert not ends and len(written) - sum(counted) in (0, 1)
