@@ -1,4 +1,4 @@
-"""One thing that is wrong in the user's input, located, with the change that would mend it where a machine can make it."""
+"""One thing that is wrong in the user's input, located, with the change that would mend it where a machine can."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

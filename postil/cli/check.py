@@ -66,7 +66,8 @@ def _refused(name: str, error: DataError | MissingInputError) -> ValidationRepor
     """The report of a file of which nothing could be read: zeros, and the reason as its only problem."""
     problem = unreadable(Place(name), DataError(error.key, **error.values))
     nothing: dict[str, Any] = dict.fromkeys(("sheets", "hidden_sheets", "readings", "conversations", "examples"), ())
-    nothing |= dict.fromkeys(("records_in", "kept", "fixed", "dropped", "num_conversations", "multi_turn", "turns"), 0)
+    nothing |= dict.fromkeys(("records_in", "kept", "fixed", "dropped", "num_conversations"), 0)
+    nothing |= dict.fromkeys(("num_trainable", "multi_turn", "turns"), 0)
     return ValidationReport(name, format="", kind="not_qa", shape="", encoding="", problems=(problem,), **nothing)
 
 

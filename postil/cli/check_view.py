@@ -91,7 +91,7 @@ def show_verdict(screen: Screen, file: Path, options: ReadOptions, report: Valid
     counts = {name: getattr(report, name) for name in ("records_in", "kept", "fixed", "dropped")}
     screen.line("")
     screen.say("cli.run.read", file=report.file, format=report.format, **counts)
-    usable = report.kept + report.fixed
+    usable = report.num_trainable
     key = "cli.check.good" if not report.errors else "cli.check.some_bad" if usable else "cli.check.all_bad"
     screen.say(key, "bold", conversations=usable, bad=report.dropped)
     if str(file) == "-" or not usable:

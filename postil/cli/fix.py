@@ -182,7 +182,7 @@ def _as_dict(
         "kept": report.kept,
         "fixed": report.fixed,
         "dropped": report.dropped,
-        "num_conversations": report.num_conversations,
+        "conversations": report.num_conversations,
         "num_edits": len(settled.overlay.edits),
         "fixes": [{"code": code, "action": action, "count": n} for (code, action), n in by_code.most_common()],
         "changes": [change.as_dict() for change in changes],

@@ -66,6 +66,7 @@ class ValidationReport:
         fixed: records that became some after a change.
         dropped: records that did not.
         num_conversations: all that were understood, also those whose answer is marked as a bad one.
+        num_trainable: those that can train: of the records that were kept or fixed.
         multi_turn: those with two questions or more.
         turns: questions of all of them.
     """
@@ -86,6 +87,7 @@ class ValidationReport:
     fixed: int
     dropped: int
     num_conversations: int
+    num_trainable: int
     multi_turn: int
     turns: int
 

@@ -48,10 +48,10 @@ class _Ledger:
     fixed: int = 0
     dropped: int = 0
     num_conversations: int = 0
+    num_trainable: int = 0
     multi_turn: int = 0
     turns: int = 0
     rejected: int = 0
-    last_broken: Place | None = None
 
 
 def validate_dataset(
@@ -116,9 +116,6 @@ def _take_problem(problem: Problem, overlay: Overlay | None, ledger: _Ledger) ->
     if not is_foreign and problem.place == ledger.last_unread:  # another fault of the same record
         num_records = 0
     ledger.last_unread = problem.place
-    if problem.place.row and problem.place == ledger.last_broken:  # another thing wrong in the same entry
-        num_records = 0
-    ledger.last_broken = problem.place
     ledger.records_in += num_records
     ledger.dropped += num_records
     if is_foreign:
@@ -196,7 +193,7 @@ def _count(reading: Reading, single_turn: bool, ledger: _Ledger) -> None:
     turns = 1
     if len(reading.messages) > 2:
         turns = sum(m.role == "user" for m in reading.messages)
-    if turns > 1 and single_turn and reading.kind != "tool_calls":
+    if turns > 1 and single_turn:
         turns = len(split_turns(reading.messages))
         ledger.num_conversations += turns
     else:
@@ -209,8 +206,9 @@ def _count(reading: Reading, single_turn: bool, ledger: _Ledger) -> None:
 
 def _add_conversations(place: Place, reading: Reading, system: str | None, single_turn: bool, ledger: _Ledger) -> None:
     parts: Sequence[tuple[Message, ...]] = (reading.messages,)
-    if single_turn and reading.kind != "tool_calls":
+    if single_turn:
         parts = split_turns(reading.messages)
+    ledger.num_trainable += len(parts)
     for messages in parts:
         ledger.findings.add(messages, place)
         if ledger.keep or len(ledger.examples) < NUM_EXAMPLES:
@@ -224,7 +222,12 @@ def _add_conversations(place: Place, reading: Reading, system: str | None, singl
 
 
 def split_turns(messages: Sequence[Message]) -> list[tuple[Message, ...]]:
-    """Each question of a chat with its answer, after the chat's system message; answers of weight 0 are left out."""
+    """Each question of a chat with its answer, after the chat's system message; answers of weight 0 are left out.
+
+    A chat with tools stays whole: what a tool answers belongs to the question before.
+    """
+    if any(m.role == "tool" or m.tool_calls for m in messages):
+        return [tuple(messages)]
     before = tuple(messages[:1]) if messages[0].role == "system" else ()
     turns = messages[len(before) :]
     pairs = zip(turns[::2], turns[1::2], strict=True)
@@ -293,6 +296,7 @@ def _report(records: Records, ledger: _Ledger) -> ValidationReport:
         fixed=ledger.fixed,
         dropped=ledger.dropped,
         num_conversations=ledger.num_conversations,
+        num_trainable=ledger.num_trainable,
         multi_turn=ledger.multi_turn,
         turns=ledger.turns,
     )

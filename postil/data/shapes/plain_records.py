@@ -75,7 +75,7 @@ def _read_pair(record: Record, layout: Layout) -> Reading | None:
     if _is_given(system):
         if not _is_plain(system):
             return None
-        messages = (Message("system", system), *messages)
+        messages = (Message("system", str(system)), *messages)
     shape, origins = _pair_origins(layout.question, layout.answer, layout.system if _is_given(system) else None)
     return Reading(shape, messages, (), origins, layout.kind, (), layout)
 

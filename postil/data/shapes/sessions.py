@@ -2,17 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 from postil.data.options import ReadOptions
-from postil.data.shapes.columns import Layout, find_number, list_names, normalize_name
-from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft
+from postil.data.shapes.columns import Layout, find_number, normalize_name
+from postil.data.shapes.drafts import Draft
 from postil.data.shapes.record import Record
 from postil.data.shapes.sheet_rows import TableRow
-from postil.data.shapes.speaker_names import side_of
+from postil.data.shapes.speakers import PAIR_MARKS, Cast, find_cast, role_of
 from postil.problems import Place, Problem
 
 _LONGEST_BY_NUMBER = 10
@@ -20,12 +20,6 @@ _LONGEST_BY_NUMBER = 10
 
 _LONGEST_CONSTANT = 20
 """Questions and answers under one single value beyond which it is no chat's key."""
-
-_PAIR_MARKS = {
-    **dict.fromkeys(("q", "question", "问", "问题", "提问", "問", "問題", "質問"), "user"),
-    **dict.fromkeys(("a", "answer", "答", "答案", "回答"), "assistant"),
-}
-"""In the place of speakers' names: each question begins anew."""
 
 _GREETING = re.compile(
     r"\s*(?:你好|您好|在吗|在么|在不在|有人吗|亲[,，~～]|哈喽|嗨|こんにちは|すみません"
@@ -121,7 +115,7 @@ def group_chats(
     if not layout.is_log:
         yield from (_pair_chat(file, sheet, layout, group) for group in groups)
         return
-    cast = _find_cast(layout, groups)
+    cast = find_cast([[row.fields[layout.speaker or ""].strip() for row in group] for group in groups])
     if cast.guess is not None:
         values = {"user": cast.guess[0], "assistant": cast.guess[1]}
         yield Problem("speakers_guessed", "warning", Place(file, 0, sheet), layout.speaker, values=values)
@@ -193,7 +187,7 @@ def _split_log(layout: Layout, rows: Sequence[TableRow]) -> list[list[TableRow]]
     def begins(i: int) -> bool:
         row, before = rows[i], rows[i - 1]
         role, last = (role_of(r.fields[layout.speaker or ""]) for r in (row, before))
-        if normalize_name(row.fields[layout.speaker or ""]) in _PAIR_MARKS:
+        if normalize_name(row.fields[layout.speaker or ""]) in PAIR_MARKS:
             return role == "user" and last == "assistant"
         if role == "system":
             return last != "system"
@@ -283,64 +277,11 @@ def _system_draft(file: str, sheet: str | None, layout: Layout, rows: Sequence[T
     return [Draft("system", found.fields[layout.system], layout.system, layout.system, place=place)]
 
 
-# --- Who speaks ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Cast:
-    """The role of every speaker's name, and the (users, assistants) that only their behaviour tells."""
-
-    roles: Mapping[str, str]
-    guess: tuple[str, str] | None = None
-
-
-def role_of(name: str) -> str | None:
-    """The role that a name tells of; None for a person's."""
-    folded = normalize_name(name)
-    if folded in CALL_ROLES or folded in _PAIR_MARKS:
-        return _PAIR_MARKS.get(folded, folded)
-    return ROLES.get(folded) or side_of(" ".join(name.casefold().split()))
-
-
-def _find_cast(layout: Layout, groups: Sequence[Sequence[TableRow]]) -> _Cast:
-    names = Counter(row.fields[layout.speaker or ""].strip() for group in groups for row in group)
-    names.pop("", None)
-    known = {name: role for name in names if (role := role_of(name)) is not None}
-    unknown = [name for name in names if name not in known]
-    told = {"user", "assistant"} & set(known.values())
-    if not unknown or len(told) == 2:
-        return _Cast(known)
-    if told:
-        other = "assistant" if told == {"user"} else "user"
-        return _Cast(known | dict.fromkeys(unknown, other))
-    return _guessed_cast(layout, groups, known, unknown)
-
-
-def _guessed_cast(
-    layout: Layout, groups: Sequence[Sequence[TableRow]], known: Mapping[str, str], unknown: Sequence[str]
-) -> _Cast:
-    """Persons' names: those that come back in chat after chat answer, or else whoever does not speak first."""
-    persons = set(unknown)
-    speakers = [
-        [name for row in group if (name := row.fields[layout.speaker or ""].strip()) in persons] for group in groups
-    ]
-    chats = Counter(name for group in speakers for name in set(group))
-    most = max(chats.values())
-    first = next(group[0] for group in speakers if group)
-    most_often, often = ({name for name, count in chats.items() if count >= least} for least in (most, 2))
-    for answering in (most_often, often, persons - {first}):
-        meetings = sum(bool(answering & set(group)) and not answering >= set(group) for group in speakers)
-        if len(answering) < len(persons) and meetings >= 0.8 * len(groups):
-            break
-    else:
-        return _Cast(known)
-    roles = {name: "assistant" if name in answering else "user" for name in unknown}
-    users, assistants = ([n for n, role in roles.items() if role == wanted] for wanted in ("user", "assistant"))
-    return _Cast({**known, **roles}, (list_names(users), list_names(assistants)))
+# --- Messages of speakers --------------------------------------------------------------------------------------------
 
 
 def _log_chat(
-    file: str, sheet: str | None, layout: Layout, rows: Sequence[TableRow], cast: _Cast
+    file: str, sheet: str | None, layout: Layout, rows: Sequence[TableRow], cast: Cast
 ) -> Iterator[Record | Problem]:
     """A chat of speakers. System messages after its beginning tell that somebody came or left, and are left out."""
     speaker, content = layout.speaker or "", layout.content or ""

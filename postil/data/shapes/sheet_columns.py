@@ -18,6 +18,7 @@ from postil.data.shapes.sheet_headers import (
     structural_header,
     unique_names,
 )
+from postil.data.shapes.speakers import role_of
 
 LOOK_ROWS = 500
 LOOK_CHARS = 4_000_000
@@ -182,8 +183,6 @@ def _chats_in_cells(plan: SheetPlan, body: Sequence[Row]) -> SheetPlan | None:
 
 def _speakers_in_cells(plan: SheetPlan, body: Sequence[Row]) -> SheetPlan | None:
     """A column that says who speaks, row by row, beside one of what is said."""
-    from postil.data.shapes.sessions import role_of
-
     columns = sum_up([row.cells for row in body], max((len(row.cells) for row in body), default=0))
     texts = [c for c in columns if c.is_text]
     for speaker in columns:
