@@ -69,5 +69,5 @@ def test_events_are_logged_and_passed_on(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_plain_error(tmp_path: Path) -> None:
     folder, _ = open_run(config_for(tmp_path / "run"), resume=False)
     folder.events.symlink_to("/dev/full")
-    with pytest.raises(CannotWriteError, match="No space left"), recorded(folder, ignore) as report:
+    with pytest.raises(CannotWriteError, match="no space is left"), recorded(folder, ignore) as report:
         report(PhaseStarted(phase="read"))
