@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from tools.starter import corpus, export, network, pretrain
 from tools.starter import tokenizer as starter_tokenizer
+from tools.starter.__main__ import model_and_share
 
 STARTER = Path(__file__).parents[1] / "postil" / "models" / "starter"
 
@@ -127,3 +128,8 @@ def test_tokenizer_holds_every_common_character_and_round_trips(tmp_path: Path) 
     assert trained.encode("<|im_end|>").ids == [corpus.IM_END]
     shipped = Tokenizer.from_file(str(STARTER / "tokenizer.json"))
     assert all(len(shipped.encode(c).ids) == 1 for c in starter_tokenizer.common_characters())
+
+
+def test_what_to_average_with_has_a_share() -> None:
+    assert model_and_share("runs/b/model=0.25") == (Path("runs/b/model"), 0.25)
+    assert model_and_share("runs/b/model") == (Path("runs/b/model"), 0.5)

@@ -13,19 +13,32 @@ from pathlib import Path
 from tools.starter import evaluate, export, pretrain, tokenizer
 
 
+def model_and_share(text: str) -> tuple[Path, float]:
+    """ "DIR=0.25" as a folder and a share; a half where none is given."""
+    folder, _, share = text.partition("=")
+    return Path(folder), float(share or 0.5)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.starter", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     pretrain.add_arguments(parser, tokenizer_required=False)
-    parser.add_argument("--average-with", type=Path, help="an exported model to average the result with")
+    parser.add_argument(
+        "--average-with",
+        type=model_and_share,
+        action="append",
+        default=[],
+        metavar="DIR[=SHARE]",
+        help="an exported model that the result is mixed with, by this share of it (a half); may be given again",
+    )
     args = parser.parse_args()
     args.tokenizer = args.tokenizer or args.out / "tokenizer"
     if not (args.tokenizer / "tokenizer.json").exists():
         tokenizer.write_tokenizer(tokenizer.train_tokenizer(tokenizer.sample_texts(args.corpus)), args.tokenizer)
     model = pretrain.pretrain(args)
-    if args.average_with:
-        export.average(model, args.average_with)
+    for exported, share in args.average_with:
+        export.average(model, exported, share)
     model_dir: Path = args.out / "model"
     gap = export.export(model, args.tokenizer, model_dir)
     scores = evaluate.score(model_dir, args.corpus, max_rows=10**9)
