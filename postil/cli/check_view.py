@@ -94,13 +94,15 @@ def show_verdict(screen: Screen, file: Path, options: ReadOptions, report: Valid
     usable = report.num_trainable
     key = "cli.check.good" if not report.errors else "cli.check.some_bad" if usable else "cli.check.all_bad"
     screen.say(key, "bold", conversations=usable, bad=report.dropped)
-    if str(file) == "-" or not usable:
+    if str(file) == "-":
         return
-    mended = {place for p in report.problems if p.fix and p.fix.automatic for place in p.fix.places}
-    if mended:
-        screen.say("cli.check.fix", count=len(mended))
+    fixes = [p.fix for p in report.problems if p.fix and p.fix.automatic]
+    left_out = {place for fix in fixes if fix.action == "drop_row" for place in fix.places}
+    mended = {place for fix in fixes for place in fix.places} - left_out
+    if mended or (left_out and usable):
+        screen.say("cli.check.fix", mended=len(mended), left_out=len(left_out))
         screen.command("postil", "fix", file, *spell_options(options), "-o", fixed_name(file, report.format))
-    if not report.errors:
+    if usable and not report.errors:
         screen.say("cli.check.train")
         screen.command("postil", "train", file, *spell_options(options, as_settings=True))
 

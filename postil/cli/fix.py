@@ -18,7 +18,7 @@ from postil.cli.options import (
     spell_options,
 )
 from postil.cli.screen import Screen, open_screen, show_problems
-from postil.data.corrected.changes import Change, changed_records, list_changes
+from postil.data.corrected.changes import Change, changed_records, list_all_changes
 from postil.data.corrected.settling import Settled, settle
 from postil.data.corrected.writing import Written, check_target, write_corrected
 from postil.data.options import ReadOptions
@@ -52,11 +52,11 @@ def fix(
     """
     screen = open_screen(as_json)
     options = read_options(columns, encoding, single_turn)
-    _check_codes([*(only or ()), *(excluded or ())])
+    only, excluded = _codes(only), _codes(excluded)
     if output is None and not dry_run:
         raise UsageError("cli.fix.no_output", file=str(file))
     _check_overlay_path(save_overlay, file, output, force)
-    settled = settle(file, options, only=only or (), excluded=excluded or ())
+    settled = settle(file, options, only=only, excluded=excluded)
     written: Written | None = None
     if output is not None and dry_run:
         check_target(settled.records, output, force=force)
@@ -72,10 +72,13 @@ def fix(
     return exit_code
 
 
-def _check_codes(codes: Sequence[str]) -> None:
+def _codes(texts: Sequence[str] | None) -> list[str]:
+    """Problem codes, each given by itself or several with commas between."""
+    codes = [code.strip() for text in texts or () for code in text.split(",")]
     for code in codes:
         if not code.isidentifier() or not has_sentence(f"problems.{code}"):
             raise UsageError("cli.fix.no_such_code", code=code)
+    return codes
 
 
 def _check_overlay_path(path: Path | None, file: Path, output: Path | None, force: bool) -> None:
@@ -88,8 +91,7 @@ def _check_overlay_path(path: Path | None, file: Path, output: Path | None, forc
 
 
 def _changes(settled: Settled) -> tuple[Change, ...]:
-    whole = changed_records(settled.records, settled.overlay)
-    return tuple(change for record in whole for change in list_changes(record))
+    return list_all_changes(tuple(changed_records(settled.records, settled.overlay)))
 
 
 def _show(screen: Screen, settled: Settled, changes: Sequence[Change], written: Written | None) -> None:

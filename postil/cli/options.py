@@ -30,7 +30,7 @@ def read_options(columns: Sequence[str] | None, encoding: str | None, single_tur
     """What `--map`, `--encoding` and `--single-turn` say about a file.
 
     Raises:
-        UsageError: `columns` is not purpose=column, or there is no such encoding.
+        UsageError: `columns` is not purpose=column, a column has two purposes, or there is no such encoding.
     """
     mapped: dict[Purpose, str] = {}
     for text in columns or ():
@@ -38,6 +38,8 @@ def read_options(columns: Sequence[str] | None, encoding: str | None, single_tur
             mapped |= parse_map(text)
         except ValueError:
             raise UsageError("cli.bad_map", text=text, purposes=", ".join(PURPOSES)) from None
+    if len(set(mapped.values())) < len(mapped):
+        raise UsageError("cli.column_twice", text=", ".join(columns or ()))
     try:
         codec = None if encoding is None else known_encoding(encoding)
     except ValueError:

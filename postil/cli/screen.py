@@ -21,7 +21,7 @@ from rich.text import Text
 
 from postil.cli.prose import Prose
 from postil.events import AnyEvent, encode_event
-from postil.language import say
+from postil.language import current_language, say
 from postil.problems import Fix, Problem
 
 MOST_PER_CODE = 20
@@ -119,8 +119,9 @@ def show_problems(screen: Screen, problems: Sequence[Problem], *, with_fixes: bo
     for (severity, code), total in sorted(totals.items()):  # "error" sorts before "warning"
         same = [p for p in problems if (p.severity, p.code) == (severity, code)]
         # What all of them say stands once, above.
-        is_shared = total > 1 and len({p.message for p in same}) == 1
-        advice = f"{same[0].message} {same[0].hint}" if is_shared else same[0].hint
+        is_shared = len({p.message for p in same}) == 1
+        blank = "" if current_language() == "zh" else " "
+        advice = f"{same[0].message}{blank}{same[0].hint}" if is_shared else same[0].hint
         style = "red" if severity == "error" else "yellow"
         screen.say(f"cli.problems.{severity}", style, count=total, code=code, hint=advice)
         for problem in same[:MOST_PER_CODE]:

@@ -219,3 +219,18 @@ def test_a_terminal_shows_that_reading_goes_on() -> None:
 def test_check_fits_the_window(shell: Shell, workbook: Path, monkeypatch: pytest.MonkeyPatch, language: str) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert shell("check", workbook, "--lang", language)[0] == 65
+
+
+def test_one_column_cannot_have_two_purposes(shell: Shell, good_file: Path) -> None:
+    assert shell("check", good_file, "--map", "question=instruction,answer=instruction")[0] == 64
+
+
+def test_a_way_out_is_shown_where_nothing_can_train_yet(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text(
+        "客服：您好！\n客户：几点开门？\n客服：九点。\n客户：谢谢\n客服：再见。\n", "utf-8"
+    )
+    code, out, _ = shell("check", "log.txt")
+    assert code == 65
+    assert "postil fix log.txt -o log-fixed.txt" in out
+    assert shell("fix", "log.txt", "-o", "log-fixed.txt")[0] == 0
+    assert shell("check", "log-fixed.txt")[0] == 0

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from openpyxl import Workbook, load_workbook
 
 from postil.data.checks.overlay import read_overlay
 from postil.data.records import read_records
@@ -135,3 +136,19 @@ def test_nothing_to_fix_is_said_and_the_copy_is_written_all_the_same(shell: Shel
     assert code == 0
     assert "nothing" in out
     assert Path("out.jsonl").read_bytes() == good_file.read_bytes()
+
+
+def test_what_is_masked_stands_nowhere_in_the_copy_nor_on_the_screen(shell: Shell, tmp_path: Path) -> None:
+    workbook = Workbook()
+    sheet = workbook.worksheets[0]
+    sheet.append(["问题", "答案"])
+    sheet.append(["找谁？", "请找王小姐，电话 13812345678。"])
+    sheet.append(["几点开门？", "上午九点。"])
+    workbook.save(tmp_path / "a.xlsx")
+    code, out, err = shell("fix", "a.xlsx", "-o", "b.xlsx", "--only", "personal_data,duplicate")
+    assert code == 0
+    assert "13812345678" not in out + err
+    sheets = load_workbook(tmp_path / "b.xlsx")
+    cells = [str(cell) for sheet in sheets for row in sheet.iter_rows(values_only=True) for cell in row]
+    assert any("王小姐" in cell for cell in cells)
+    assert not [cell for cell in cells if "13812345678" in cell]

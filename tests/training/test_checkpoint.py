@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(CannotWriteError, match="No space left"):
+        with pytest.raises(CannotWriteError, match="no space is left"):
             save(tmp_path, 2)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-1"]
     save(tmp_path, 2)

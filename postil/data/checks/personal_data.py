@@ -71,7 +71,7 @@ _ROLE_NAMES = frozenset(
         ),
     )
 )
-_EXAMPLE_DOMAIN = re.compile(r"\bexample\b|(?:^|\.)(?:test|invalid|localhost|local)$")
+_EXAMPLE_DOMAIN = re.compile(r"(?:^|\.)example(?:\.(?:com|net|org))?$|(?:^|\.)(?:test|invalid|localhost|local)$")
 _TOLL_FREE = ("400", "800", "833", "844", "855", "866", "877", "888", "555")
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 

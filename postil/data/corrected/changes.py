@@ -1,11 +1,12 @@
 """What an overlay does to a file's records, one change per text: for the preview, the workbook's list, the writers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from postil.data.checks.fixes import apply_fix
 from postil.data.checks.overlay import Edit, Overlay
+from postil.data.checks.text_fixes import mask_personal_data
 from postil.data.shapes.drafts import Draft
 from postil.data.shapes.record import Record
 from postil.data.shapes.turns import ROLE_KEYS
@@ -87,6 +88,16 @@ def walk_changes(
 def changed_records(items: Iterable[Record | Problem], overlay: Overlay) -> Iterator[RecordChange]:
     """The records that an overlay changes or leaves out, in file order."""
     return (change for _, change in walk_changes(items, overlay) if change is not None)
+
+
+def list_all_changes(records: Sequence[RecordChange]) -> tuple[Change, ...]:
+    """Every change of a correction. Where personal data are masked, the list does not show them either."""
+    changes = tuple(change for record in records for change in list_changes(record))
+    if not any(edit.action == "mask_personal_data" for record in records for edit in record.edits):
+        return changes
+    return tuple(
+        replace(c, before=mask_personal_data(c.before), after=c.after and mask_personal_data(c.after)) for c in changes
+    )
 
 
 def list_changes(change: RecordChange) -> Iterator[Change]:

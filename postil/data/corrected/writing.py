@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from postil.data.checks.overlay import Overlay
-from postil.data.corrected.changes import Change, RecordChange, list_changes, walk_changes
+from postil.data.corrected.changes import Change, RecordChange, list_all_changes, walk_changes
 from postil.data.corrected.documents import write_document
 from postil.data.corrected.json_files import corrected_json, corrected_jsonl
 from postil.data.corrected.lines import corrected_lines
@@ -60,7 +60,7 @@ class _Corrections:
 
     @property
     def listed(self) -> tuple[Change, ...]:
-        return tuple(change for whole in self.changes for change in list_changes(whole))
+        return list_all_changes(self.changes)
 
 
 def output_format(records: Records) -> str:

@@ -72,7 +72,8 @@ def encoding_named(path: Path, name: str) -> str:
     # "utf-8" and "utf-16-le" mean the file with its mark, too.
     if marked and marked.startswith(chosen[:6]):
         chosen = marked
-    _check_all(path, chosen)
+    if (line := _first_undecodable_line(path, chosen)) is not None:
+        raise DataError("data.other_encoding", path=str(path), encoding=name, line=line)
     return chosen
 
 

@@ -81,3 +81,8 @@ def test_hostile_text_takes_no_time(text: str) -> None:
     started = time.process_time()
     list(find_personal_data(text))
     assert time.process_time() - started < 2
+
+
+def test_only_reserved_domains_are_examples() -> None:
+    assert [kind for _, _, kind in find_personal_data("wang@example-tea.cn")] == ["email"]
+    assert not list(find_personal_data("wang@example.com or wang@mail.example.org or wang@host.test"))

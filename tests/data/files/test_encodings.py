@@ -151,7 +151,7 @@ def test_the_user_knows_better(tmp_path: Path, named: str, written: str, used: s
     if used is None:
         with pytest.raises(DataError) as caught:
             encoding_named(path, named)
-        assert caught.value.key == "data.broken_bytes" and caught.value.values["line"] == 2
+        assert caught.value.key == "data.other_encoding" and caught.value.values["line"] == 2
     else:
         assert encoding_named(path, named) == used
         assert path.read_bytes().decode(used) == CHINESE
