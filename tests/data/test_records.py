@@ -304,7 +304,7 @@ def test_the_named_encoding_is_taken(tmp_path: Path) -> None:
     assert read_records(path, ReadOptions(encoding="cp1251")).encoding == "cp1251"
     with pytest.raises(DataError) as caught:
         read_records(path, ReadOptions(encoding="utf-8"))
-    assert caught.value.key == "data.broken_bytes"
+    assert caught.value.key == "data.other_encoding"
 
 
 def test_a_table_may_begin_with_a_bracket(tmp_path: Path) -> None:
