@@ -119,7 +119,7 @@ def test_a_line_of_a_million_characters_is_quick(unit: str) -> None:
     for text in ([long + "x"], ["Q: " + long, "A: " + long], ["User: " + long, "AI: b"]):
         began = time.process_time()
         list(text_records("a.txt", enumerate(text, start=1), OPTIONS))
-        assert time.process_time() - began < 2.5  # two lines, on a machine that does other things besides
+        assert time.process_time() - began < 8  # two lines, on a machine that does other things besides
 
 
 @pytest.mark.parametrize(
@@ -142,4 +142,5 @@ def test_time_grows_with_the_text_and_no_faster(lines: list[str]) -> None:
         return time.process_time() - began
 
     seconds(100)
-    assert seconds(4000 // len(lines)) < 40 * max(seconds(400 // len(lines)), 0.01)
+    # Ten times the lines: a quadratic reader would need a hundred times as long; the collector may pause once.
+    assert seconds(4000 // len(lines)) < 40 * max(seconds(400 // len(lines)), 0.1)
