@@ -80,7 +80,7 @@ def test_reports_never_show_the_value_itself() -> None:
 def test_hostile_text_takes_no_time(text: str) -> None:
     started = time.process_time()
     list(find_personal_data(text))
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 2
 
 
 def test_only_reserved_domains_are_examples() -> None:

@@ -130,4 +130,4 @@ def test_digits_enough_for_a_number() -> None:
 def test_hostile_text_takes_no_time(text: str) -> None:
     started = time.process_time()
     check_texts(chat("q", text), "qa", True)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 2

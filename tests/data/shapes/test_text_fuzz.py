@@ -1,5 +1,6 @@
 """Texts put together at random: every line is accounted for, and no line is slow."""
 
+import gc
 import time
 
 import pytest
@@ -119,7 +120,7 @@ def test_a_line_of_a_million_characters_is_quick(unit: str) -> None:
     for text in ([long + "x"], ["Q: " + long, "A: " + long], ["User: " + long, "AI: b"]):
         began = time.process_time()
         list(text_records("a.txt", enumerate(text, start=1), OPTIONS))
-        assert time.process_time() - began < 8  # two lines, on a machine that does other things besides
+        assert time.process_time() - began < 2.5  # two lines, on a machine that does other things besides
 
 
 @pytest.mark.parametrize(
@@ -137,10 +138,16 @@ def test_a_line_of_a_million_characters_is_quick(unit: str) -> None:
 )
 def test_time_grows_with_the_text_and_no_faster(lines: list[str]) -> None:
     def seconds(times: int) -> float:
-        began = time.process_time()
-        list(text_records("a.txt", enumerate(["Q: a", "A: b", *lines * times, "User: a", "AI: b"], start=1), OPTIONS))
-        return time.process_time() - began
+        # The collector walks everything that earlier tests left behind: its time is not the reader's.
+        gc.collect()
+        gc.disable()
+        try:
+            began = time.process_time()
+            text = ["Q: a", "A: b", *lines * times, "User: a", "AI: b"]
+            list(text_records("a.txt", enumerate(text, start=1), OPTIONS))
+            return time.process_time() - began
+        finally:
+            gc.enable()
 
     seconds(100)
-    # Ten times the lines: a quadratic reader would need a hundred times as long; the collector may pause once.
-    assert seconds(4000 // len(lines)) < 40 * max(seconds(400 // len(lines)), 0.1)
+    assert seconds(4000 // len(lines)) < 40 * max(seconds(400 // len(lines)), 0.01)
