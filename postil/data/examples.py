@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postil.data.chat_template import IGNORED, ChatFormat, EncodedConversation, TrainOn
+from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation
+from postil.data.row_encoding import IGNORED, EncodedConversation, TrainOn
 from postil.data.text_tokenizer import TextTokenizer
 from postil.data.truncation import LENGTH_STEP, Fitted, Piece, TooLong, fit_conversation, round_up, suggest_length
 from postil.errors import DataError

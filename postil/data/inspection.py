@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from postil.data.chat_template import IGNORED, ChatFormat, TrainOn
+from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation
 from postil.data.examples import Example, Tokenized
+from postil.data.row_encoding import IGNORED, TrainOn
 from postil.data.text_tokenizer import ControlTokens, TextTokenizer
 from postil.data.truncation import Turn, split_turns
 from postil.errors import DataError

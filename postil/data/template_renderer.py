@@ -21,7 +21,7 @@ __all__ = ["Rendering", "TemplateRefusal", "check_template", "has_generation_mar
 KNOWN_TEMPLATES = frozenset(
     {
         "c8b330f61c2723cbe5a91dd3a8f069dc2ece1eca553804f6f45202a997940629",  # the starter's
-        "80c526f2a9e8d93ef62257641c8eb1839c3479279d1ff884539d3cff194664a0",  # chat_template.INSTRUCTION_TEMPLATE
+        "80c526f2a9e8d93ef62257641c8eb1839c3479279d1ff884539d3cff194664a0",  # instruction_form.INSTRUCTION_TEMPLATE
     }
 )
 """sha256 of the templates that ship with Postil: these need no limits."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from postil.data.chat_template import EncodedConversation
 from postil.data.conversations import Conversation, Message
+from postil.data.row_encoding import EncodedConversation
 from postil.errors import DataError
 
 TooLong = Literal["drop", "split", "keep_last"]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from postil.data.chat_template import IGNORED, ChatFormat
+from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation, Message
 from postil.data.examples import tokenize_conversations
+from postil.data.row_encoding import IGNORED
 from postil.errors import DataError
 from postil.language import use_language
 from postil.models.tokenizer import HFTokenizer, load_tokenizer

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postil.data.chat_template import IGNORED, ChatFormat
+from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation, Message
 from postil.data.examples import tokenize_conversations
 from postil.data.inspection import TokenReader, count_rows, show_row
+from postil.data.row_encoding import IGNORED
 from postil.models.tokenizer import load_tokenizer
 from postil.problems import Place
 

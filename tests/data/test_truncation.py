@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postil.data.chat_template import IGNORED, ChatFormat
+from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation, Message, ToolCall
 from postil.data.examples import Tokenized, tokenize_conversations
+from postil.data.row_encoding import IGNORED
 from postil.data.truncation import TooLong, round_up, split_turns, suggest_length
 from postil.errors import DataError
 from postil.models.tokenizer import HFTokenizer, load_tokenizer
