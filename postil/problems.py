@@ -1,6 +1,7 @@
 """One thing that is wrong in the user's input, located, with the change that would mend it where a machine can."""
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
 from postil.language import say
@@ -22,8 +23,12 @@ FixAction = Literal[
     "keep_first_answer",
     "fill_down",
     "set_text",
+    "repair_json",
 ]
 """What a machine can do to rows; `postil.data.checks.fixes` does each, `problems.fix.<action>` says what it does."""
+
+_TABLES = frozenset({".csv", ".tsv", ".parquet"})
+"""Files of one table: what their rows have are columns; JSON and text have fields. Workbooks have sheets as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,23 @@ class Place:
     def __str__(self) -> str:
         sheet = f" {self.sheet}" if self.sheet else ""
         return f"{self.file}{sheet}:{self.row}" if self.row else f"{self.file}{sheet}"
+
+    def in_words(self, column: str | None = None, known_file: str = "") -> str:
+        """For people, in the current language: "sheet FAQ, row 8, column Answer"; programs get `str(place)`.
+
+        Args:
+            column: the header or field to blame.
+            known_file: the file that need not be said; a place that is the whole of it is "".
+        """
+        words = [self.file] if self.file != known_file else []
+        if self.sheet:
+            words.append(say("problems.place.sheet", sheet=self.sheet))
+        if self.row:
+            words.append(say("problems.place.row", row=self.row))
+        if column:
+            is_table = self.sheet or PurePath(self.file).suffix.lower() in _TABLES
+            words.append(say("problems.place.column" if is_table else "problems.place.field", name=column))
+        return say("problems.place.comma").join(words)
 
 
 @dataclass(frozen=True, slots=True)

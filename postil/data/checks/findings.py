@@ -10,6 +10,7 @@ from postil.data.checks.personal_data import PersonalData
 from postil.data.checks.repetitions import Excerpts, Fingerprints, find_repetitions
 from postil.data.checks.text_checks import Remark, check_texts, has_personal_sign, is_too_short
 from postil.data.conversations import Message
+from postil.data.shapes.columns import Kind
 from postil.data.shapes.drafts import Origin
 from postil.data.shapes.record import Reading
 from postil.problems import Fix, Place, Problem
@@ -26,6 +27,8 @@ _NUM_VALUES_NAMED = 3
 class Findings:
     """Collects over the conversations of a file, which are numbered as they are added.
 
+    Records with errors are numbered from -1 down.
+
     Args:
         near: looks for rows that are nearly the same; None leaves that out.
     """
@@ -36,18 +39,25 @@ class Findings:
     _with_blanks: "array[int]" = field(default_factory=lambda: array("q"))
     _short: list[tuple[int, str]] = field(default_factory=list)
     _num_judged: int = 0
+    _faulty: list[Place] = field(default_factory=list)
 
     def check(self, reading: Reading, place: Place, from_table: bool) -> list[Problem]:
-        """Warnings about the texts of one record. Call before its conversations are added."""
-        messages = reading.messages
+        """Warnings about the texts of one record. Call before its conversations are added.
+
+        Those of a record with errors are looked at as well: once these are mended, nothing new is wrong with it.
+        """
+        messages, origins, index = reading.messages, reading.origins, len(self.fingerprints)
+        if not messages:
+            messages, origins = tuple(m for m, _ in reading.readable), tuple(o for _, o in reading.readable)
+            index = ~len(self._faulty)
+            self._faulty.append(place)
         text = " ".join([m.content for m in messages])
-        index = len(self.fingerprints)
         if has_personal_sign(text):
             for message in messages:
                 self._personal.add(message.content, index)
-        self._look_at_answers(reading, index)
+        self._look_at_answers(messages, reading.kind, index)
         remarks = check_texts(messages, text, reading.kind, from_table)
-        return [_problem(remark, reading.origins, place) for remark in remarks] if remarks else []
+        return [_problem(remark, origins, place) for remark in remarks] if remarks else []
 
     def add(self, messages: Sequence[Message], place: Place) -> None:
         """Remembers a conversation that trains, to compare others with it."""
@@ -61,7 +71,7 @@ class Findings:
         pairs = self.near.pairs() if self.near is not None else []
         self.near = None  # what it remembers is large, and the rest needs room
         yield from find_repetitions(self.fingerprints, excerpts, pairs)
-        place_of = self.fingerprints.place
+        place_of = self._place
         for row in self._personal.rows():
             place = place_of(row.index)
             found = ", ".join(row.found[:_NUM_VALUES_NAMED]) + (" ..." if len(row.found) > _NUM_VALUES_NAMED else "")
@@ -77,10 +87,13 @@ class Findings:
         if num_compared < len(self.fingerprints):
             yield Problem("near_duplicates_unchecked", "warning", Place(file), values={"rows": num_compared})
 
-    def _look_at_answers(self, reading: Reading, index: int) -> None:
-        is_label = reading.kind == "classification"
+    def _place(self, index: int) -> Place:
+        return self.fingerprints.place(index) if index >= 0 else self._faulty[~index]
+
+    def _look_at_answers(self, messages: Sequence[Message], kind: Kind, index: int) -> None:
+        is_label = kind == "classification"
         has_blanks = False
-        for message in reading.messages:
+        for message in messages:
             if message.role == "assistant" and (text := message.content):
                 if text[0].isspace() or text[-1].isspace():
                     has_blanks = True

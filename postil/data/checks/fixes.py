@@ -107,6 +107,8 @@ def apply_fix(
     values = values or {}
     if action in ("drop_row", "keep_first_answer"):
         return _without(record, place)
+    if action == "repair_json":  # done while the row was read: before, it was no record
+        return record
     if rewrite := rewrite_for(action, values):
         return _rewritten(record, rewrite, place)
     if edit := _LIST_ACTIONS.get(action):

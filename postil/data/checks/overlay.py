@@ -61,6 +61,15 @@ class Overlay:
             found.setdefault(edit.place, []).append((number, edit))
         return found
 
+    @cached_property
+    def repairs(self) -> dict[str, set[int]]:
+        """Rows by file whose JSON is repaired: reading has to know them, since a broken row is no record."""
+        rows: dict[str, set[int]] = {}
+        for edit in self.edits:
+            if edit.action == "repair_json":
+                rows.setdefault(edit.place.file, set()).add(edit.place.row)
+        return rows
+
     def touches(self, place: Place) -> bool:
         """True where an edit is for this very place."""
         return place in self._by_place

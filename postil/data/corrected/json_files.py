@@ -16,15 +16,16 @@ _BLANK = re.compile(r"[ \t\r\n\ufeff]*")
 
 def corrected_jsonl(path: Path, encoding: str, changes: Sequence[RecordChange]) -> Iterator[str]:
     """The file's lines, without those left out; a changed one is written in its own spacing."""
-    by_row = {change.before.place.row: change for change in changes}
+    by_row, repaired = _by_row(changes), _repaired_texts(changes)
     with path.open(encoding=encoding, newline="\n") as file:
         for number, line in enumerate(file, start=1):
             change = by_row.get(number)
+            body = line.rstrip("\r\n")
+            text, line_end = repaired.get(number, body), line[len(body) :]
             if change is None:
-                yield line
+                yield text + line_end
             elif change.after is not None:
-                body = line.rstrip("\r\n")
-                yield JsonStyle(body).dump(change.after.fields) + line[len(body) :]
+                yield JsonStyle(text).dump(change.after.fields) + line_end
 
 
 def corrected_json(path: Path, encoding: str, changes: Sequence[RecordChange]) -> Iterator[str]:
@@ -32,7 +33,7 @@ def corrected_json(path: Path, encoding: str, changes: Sequence[RecordChange]) -
     with path.open(encoding=encoding, newline="") as file:
         text = file.read()
     spans = list(_value_spans(text))
-    by_row = {change.before.place.row: change for change in changes}
+    by_row, repaired = _by_row(changes), _repaired_texts(changes)
     kept = [n for n in range(len(spans)) if (change := by_row.get(n + 1)) is None or change.after is not None]
     if not kept:
         yield "[]\n"
@@ -43,8 +44,18 @@ def corrected_json(path: Path, encoding: str, changes: Sequence[RecordChange]) -
         begin, end = spans[number]
         if number != kept[0]:
             yield _between(text[spans[number - 1][1] : begin], is_array)
-        yield _rewritten(text, begin, end, by_row.get(number + 1))
+        value = repaired.get(number + 1, text[begin:end])
+        yield _rewritten(value, _margin(text, begin), by_row.get(number + 1))
     yield _closing(text[spans[-1][1] :], is_array)
+
+
+def _by_row(changes: Sequence[RecordChange]) -> dict[int, RecordChange]:
+    """Those that say something else than the text does, once that is JSON."""
+    return {change.before.place.row: change for change in changes if change.after is not change.before}
+
+
+def _repaired_texts(changes: Sequence[RecordChange]) -> dict[int, str]:
+    return {repair.row: repair.after for change in changes for repair in change.before.repairs}
 
 
 def _value_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -81,11 +92,15 @@ def _closing(rest: str, is_array: bool) -> str:
     return rest if "]" in rest else f"\n]{rest}"
 
 
-def _rewritten(text: str, begin: int, end: int, change: RecordChange | None) -> str:
+def _rewritten(value: str, margin: str, change: RecordChange | None) -> str:
     if change is None or change.after is None:
-        return text[begin:end]
+        return value
+    return JsonStyle(value, margin).dump(change.after.fields)
+
+
+def _margin(text: str, begin: int) -> str:
     line = text[text.rfind("\n", 0, begin) + 1 : begin]
-    return JsonStyle(text[begin:end], line if not line.strip() else "").dump(change.after.fields)
+    return "" if line.strip() else line
 
 
 class JsonStyle:

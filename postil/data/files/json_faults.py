@@ -27,7 +27,7 @@ FaultCode = Literal[
     "broken_json",
 ]
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""(?P<blank>[ \t\r\n]+)
       | (?P<text>"[^"\\]*(?:\\.[^"\\]*)*")
       | (?P<open>[\[{｛［]) | (?P<close>[\]}｝］]) | (?P<comma>[,，]) | (?P<colon>[:：])
@@ -40,6 +40,7 @@ _TOKEN = re.compile(
       | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+"""Everything that a text which should be JSON is made of, right or wrong; the group that matched names it."""
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _NOT_A_NUMBER = ("NaN", "Infinity", "-Infinity", "+Infinity", "nan", "inf", "Inf")
@@ -76,7 +77,7 @@ def find_faults(text: str, start: int = 0, stop: int | None = None, *, is_alone:
     stack: list[str] = []
     last = ""  # the kind of the token before: "value", "comma", "colon", "open" or "" at the start
     last_end, last_was_text = start, False
-    for token in _TOKEN.finditer(text, start, len(text) if stop is None else stop):
+    for token in TOKEN.finditer(text, start, len(text) if stop is None else stop):
         kind, at = token.lastgroup or "other", token.start()
         if kind in ("blank", "comment", "bom"):
             if kind != "blank":

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,8 +11,9 @@ from typing import Any, TextIO
 import msgspec
 
 from postil.data.files.json_faults import MAX_DEPTH, FaultCode, find_faults
+from postil.data.files.json_repair import Repair, Repairs, repair_json
 from postil.data.files.json_window import JsonWindow
-from postil.problems import Place, Problem, Severity
+from postil.problems import Fix, Place, Problem, Severity
 
 MAX_FIELD_CHARS = 1_000_000
 MAX_LINE_CHARS = 64_000_000
@@ -34,14 +36,19 @@ def decode_json(text: str) -> Any:
     return _decoder.decode(text)
 
 
-def read_jsonl(path: Path, encoding: str) -> Iterator[Item]:
-    """(physical line, value) of every line that is not blank; a broken line is its problems, and reading goes on."""
+def read_jsonl(path: Path, encoding: str, repairs: Repairs | None = None) -> Iterator[Item]:
+    """(physical line, value) of every line that is not blank; a broken line is its problems, and reading goes on.
+
+    Args:
+        repairs: which lines are repaired; they are read like good ones.
+    """
+    repairs = repairs or Repairs()
     with path.open(encoding=encoding, newline="\n") as file:
         for number, line in enumerate(_lines(file), start=1):
             try:
                 value = _decoder.decode(line)
             except _UNREADABLE:
-                yield from _mended_line(path.name, number, line)
+                yield from _mended_line(path.name, number, line, repairs)
                 continue
             if _is_suspect(line, value):
                 yield from _judged(path.name, number, line, value)
@@ -49,14 +56,17 @@ def read_jsonl(path: Path, encoding: str) -> Iterator[Item]:
                 yield number, value
 
 
-def read_json(path: Path, encoding: str) -> Iterator[Item]:
+def read_json(path: Path, encoding: str, repairs: Repairs | None = None) -> Iterator[Item]:
     """(record number, value) of every item of an array; anything else counts as the only record.
 
     Records are read one by one, so a file may be larger than memory. A broken one is its problems, and reading goes on
     with the next. Several values after one another are several records.
+
+    Args:
+        repairs: which records are repaired; they are read like good ones.
     """
     with path.open(encoding=encoding, newline="\n") as file:
-        yield from _read_window(path.name, JsonWindow(file))
+        yield from _read_window(path.name, JsonWindow(file), repairs or Repairs())
 
 
 def _lines(file: TextIO) -> Iterator[str]:
@@ -68,7 +78,7 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield line
 
 
-def _mended_line(file: str, number: int, line: str) -> Iterator[Item]:
+def _mended_line(file: str, number: int, line: str, repairs: Repairs) -> Iterator[Item]:
     """A line that is no JSON: blank, whole but for a mark at its ends, or its problems."""
     text = line.strip().lstrip("\ufeff").rstrip(",").rstrip()
     if not text:
@@ -80,12 +90,22 @@ def _mended_line(file: str, number: int, line: str) -> Iterator[Item]:
         value = decode_json(text)
     except _UNREADABLE:
         found = find_faults(line).faults
-        yield from (_broken(file, number, number, code, at, line) for code, at in _in_order(found, line))
+        repaired = repair_json(text, found)
+        if repaired is not None and number in repairs.rows:
+            yield from _repaired(file, Repair(number, line.rstrip("\r\n"), repaired), repairs)
+            return
+        for code, at in _in_order(found, line):
+            yield _broken(code, Place(file, number), line, at, (number, 1), repaired is not None)
     else:
         yield from _judged(file, number, text, value)
 
 
-def _read_window(file: str, window: JsonWindow) -> Iterator[Item]:
+def _repaired(file: str, repair: Repair, repairs: Repairs) -> Iterator[Item]:
+    repairs.done[repair.row] = repair
+    yield from _judged(file, repair.row, repair.after, decode_json(repair.after))
+
+
+def _read_window(file: str, window: JsonWindow, repairs: Repairs) -> Iterator[Item]:
     number, is_inside, ends_with = 0, False, ""
     while mark := window.next_mark():
         if mark == "[" and not is_inside:
@@ -103,15 +123,16 @@ def _read_window(file: str, window: JsonWindow) -> Iterator[Item]:
             if is_inside and ends_with == "value":
                 yield _window_problem(file, number, "json_missing_comma", window, "warning")
             mark = "value"
-            for item in _window_value(file, number, window):
+            for item in _window_value(file, number, window, repairs):
                 mark = "broken" if isinstance(item, Problem) and item.severity == "error" else "value"
                 yield item
+            mark = "broken" if number in repairs.done else mark  # its text went as far as that of a broken one
         ends_with = mark
     if is_inside and ends_with != "broken":
         yield _window_problem(file, 0, "json_unfinished", window, "warning")
 
 
-def _window_value(file: str, number: int, window: JsonWindow) -> Iterator[Item]:
+def _window_value(file: str, number: int, window: JsonWindow, repairs: Repairs) -> Iterator[Item]:
     """The next value, or what is wrong with it; the window then stands behind it in both cases."""
     text = window.take_value()
     if text is not None:
@@ -123,12 +144,15 @@ def _window_value(file: str, number: int, window: JsonWindow) -> Iterator[Item]:
             window.accept()
             yield from _judged(file, number, text, value)
             return
-    broken, line, column = window.take_broken()
-    for code, at in _in_order(find_faults(broken, is_alone=False).faults, broken):
-        before = broken[:at]
-        row = line + before.count("\n")
-        offset = at - before.rfind("\n") if "\n" in before else column + at
-        yield _problem(code, "error", Place(file, number), row, offset, _around(broken, at))
+    broken, *where = window.take_broken()
+    found = find_faults(broken, is_alone=False)
+    value, rest = broken[: found.end], broken[found.end :] if found.end else ""
+    repaired = None if rest.strip(" \t\r\n,") else repair_json(value, found.faults)
+    if repaired is not None and number in repairs.rows:
+        yield from _repaired(file, Repair(number, value, repaired), repairs)
+        return
+    for code, at in _in_order(found.faults, broken):
+        yield _broken(code, Place(file, number), broken, at, (where[0], where[1]), repaired is not None)
 
 
 def _judged(file: str, number: int, text: str, value: Any) -> Iterator[Item]:
@@ -216,8 +240,12 @@ def _in_order(faults: dict[FaultCode, int], text: str) -> list[tuple[FaultCode, 
     return [("broken_json", 0)]
 
 
-def _broken(file: str, row: int, line: int, code: FaultCode, at: int, text: str) -> Problem:
-    return _problem(code, "error", Place(file, row), line, at + 1, _around(text, at))
+def _broken(code: FaultCode, place: Place, text: str, at: int, start: tuple[int, int], is_repairable: bool) -> Problem:
+    """A fault at a position of a text, which begins at a line and column of the file."""
+    before, (line, column) = text[:at], start
+    column = at - before.rfind("\n") if "\n" in before else column + at
+    problem = _problem(code, "error", place, line + before.count("\n"), column, _around(text, at))
+    return replace(problem, fix=Fix("repair_json", (place,))) if is_repairable else problem
 
 
 def _window_problem(file: str, row: int, code: FaultCode, window: JsonWindow, severity: Severity) -> Problem:
