@@ -80,12 +80,13 @@ def validate_dataset(
         DataError: the file stopped being readable while it was read.
     """
     ledger = _Ledger(_new_findings(near), keep)
+    records = records.with_repairs(overlay.repairs) if overlay and overlay.repairs else records
     for item in records:
         if isinstance(item, Problem):
             _take_problem(item, overlay, ledger)
         else:
             _take_record(item, system, overlay, single_turn, ledger)
-    file = records.path.name
+    file = records.name
 
     def excerpts(indices: Sequence[int]) -> dict[int, str]:
         if keep:
@@ -143,6 +144,8 @@ def _take_record(
     _note_shape(record, reading, ledger)
     if _has_errors(reading, ledger):
         ledger.dropped += original.num_rows
+        if reading.readable:
+            ledger.problems += ledger.findings.check(reading, record.place, record.layout is not None)
         return
     _count(reading, single_turn, ledger)
     if reading.is_rejected:
@@ -151,7 +154,7 @@ def _take_record(
         place, excerpt = record.place, reading.messages[-1].content[:80]
         ledger.problems.append(Problem("rejected_answer", "error", place, excerpt=excerpt, fix=drop_row(place)))
         return
-    if record is original:
+    if record is original and not record.repairs:
         ledger.kept += original.num_rows
     else:
         ledger.fixed += original.num_rows
@@ -280,7 +283,7 @@ def _report(records: Records, ledger: _Ledger) -> ValidationReport:
         shapes[shape] += count
     named = [shape for shape, _ in shapes.most_common(_NUM_SHAPES_NAMED)]
     return ValidationReport(
-        file=records.path.name,
+        file=records.name,
         format=records.format,
         kind=ledger.kinds.most_common(1)[0][0] if ledger.kinds else "not_qa",
         shape=" + ".join(named) + (" ..." if len(shapes) > len(named) else ""),
@@ -290,7 +293,7 @@ def _report(records: Records, ledger: _Ledger) -> ValidationReport:
         readings=source_readings(ledger.sources, ledger.layouts),
         conversations=tuple(ledger.conversations),
         examples=tuple(ledger.examples),
-        problems=in_file_order(records.path.name, records.sheets, ledger.problems),
+        problems=in_file_order(records.name, records.sheets, ledger.problems),
         records_in=ledger.records_in,
         kept=ledger.kept,
         fixed=ledger.fixed,

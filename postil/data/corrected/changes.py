@@ -7,6 +7,7 @@ from typing import Any
 from postil.data.checks.fixes import apply_fix
 from postil.data.checks.overlay import Edit, Overlay
 from postil.data.checks.text_fixes import mask_personal_data
+from postil.data.records import Records
 from postil.data.shapes.drafts import Draft
 from postil.data.shapes.record import Record
 from postil.data.shapes.turns import ROLE_KEYS
@@ -42,7 +43,7 @@ class Change:
     """One text that was changed, or one record that was left out.
 
     Args:
-        column: the header or JSON path of the text; None for a whole record.
+        column: the header or JSON path of the text; None for a whole record, left out or repaired.
         after: None where the record, or the message, is left out.
     """
 
@@ -67,16 +68,15 @@ class Change:
         }
 
 
-def walk_changes(
-    items: Iterable[Record | Problem], overlay: Overlay
-) -> Iterator[tuple[Record | Problem, RecordChange | None]]:
+def walk_changes(records: Records, overlay: Overlay) -> Iterator[tuple[Record | Problem, RecordChange | None]]:
     """Every item of a file with what the overlay does to it; None where it does nothing."""
     lost_places: set[Place] = set()
-    for item in items:
+    for item in records.with_repairs(overlay.repairs):
         if isinstance(item, Record):
             edits = overlay.edits_of(item)
             after = overlay.apply(item) if edits else item
-            yield item, None if after is item else RecordChange(item, after, tuple(edits))
+            is_same = after is item and not item.repairs
+            yield item, None if is_same else RecordChange(item, after, tuple(edits))
         elif item.place.row and item.place not in lost_places and overlay.drops(item.place):
             lost_places.add(item.place)  # one broken row may have several problems
             lost = Record(item.place, {item.column or "": item.excerpt})
@@ -85,9 +85,9 @@ def walk_changes(
             yield item, None
 
 
-def changed_records(items: Iterable[Record | Problem], overlay: Overlay) -> Iterator[RecordChange]:
+def changed_records(records: Records, overlay: Overlay) -> Iterator[RecordChange]:
     """The records that an overlay changes or leaves out, in file order."""
-    return (change for _, change in walk_changes(items, overlay) if change is not None)
+    return (change for _, change in walk_changes(records, overlay) if change is not None)
 
 
 def list_all_changes(records: Sequence[RecordChange]) -> tuple[Change, ...]:
@@ -107,7 +107,10 @@ def list_changes(change: RecordChange) -> Iterator[Change]:
         yield Change(change.before.place, edit.action, edit.code, None, " | ".join(_texts_of(change.before)), None)
         return
     before = change.before
+    repairs = {repair.row: repair for repair in before.repairs}
     for edit in change.edits:
+        if edit.action == "repair_json" and (repair := repairs.get(edit.place.row)):
+            yield Change(edit.place, edit.action, edit.code, None, repair.before, repair.after)
         after = apply_fix(edit.action, before, edit.values, edit.place)
         if after is not None:
             for place, path, old, new in _differences(before, after):

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from postil.data.checks.overlay import Overlay, fingerprint, pick_edits
+from postil.data.checks.overlay import Edit, Overlay, fingerprint, pick_edits
 from postil.data.options import ReadOptions
 from postil.data.records import Records, read_records
 from postil.data.validation import ValidationReport, validate_dataset
 
-MOST_ROUNDS = 5
+MOST_ROUNDS = 6
 _FIND_OUT = ReadOptions()
 
 
@@ -36,7 +36,7 @@ def settle(
     only: Sequence[str] = (),
     excluded: Sequence[str] = (),
 ) -> Settled:
-    """Finds the fixes of a file until nothing more can be fixed, in at most five rounds.
+    """Finds the fixes of a file until nothing more can be fixed, in at most six rounds.
 
     Args:
         system: a system message for conversations that have none, as in `validate_dataset`.
@@ -61,9 +61,14 @@ def settle(
 
     before = after = judge()
     for _ in range(MOST_ROUNDS):
-        wider = overlay.plus(pick_edits(after.problems, only, excluded))
+        wider = overlay.plus(_next_edits(pick_edits(after.problems, only, excluded)))
         if wider == overlay:
             break
         overlay = wider
         after = judge()
     return Settled(records, overlay, before, after)
+
+
+def _next_edits(found: Sequence[Edit]) -> Sequence[Edit]:
+    """Repairs come before all else: a file whose first row is broken may be read otherwise once it is not."""
+    return [edit for edit in found if edit.action == "repair_json"] or found

@@ -12,7 +12,6 @@ from postil.data.corrected.changes import Change
 from postil.data.corrected.table_edits import TableEdits
 from postil.data.files.formulas import is_risky
 from postil.data.files.tables import Row, cell_text
-from postil.data.files.workbooks import CHANGES_SHEET
 from postil.errors import DataError
 from postil.language import say
 from postil.problems import Problem
@@ -21,7 +20,7 @@ MAX_CELL_CHARS = 32_767
 """What a cell of a workbook holds at most."""
 _MOST_GAP_ROWS = 20
 _WIDEST, _NARROWEST = 60, 8
-_CHANGED_COLOUR = "FFF2CC"
+CHANGED_COLOUR = "FFF2CC"
 _HEADER_COLOUR = "D9E1F2"
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d+)?")
 # What XML cannot hold is written as Office does it.
@@ -57,7 +56,7 @@ def write_workbook(target: Path, sheets: Iterable[Sheet], edits: TableEdits, cha
     for sheet in sheets:
         _write_sheet(book, sheet, edits)
     if changes:
-        _write_changes(book, changes)
+        write_changes(book, changes)
     if not any(sheet.sheet_state == "visible" for sheet in book.worksheets):
         book.create_sheet("Sheet1", 0)
     book.save(target)
@@ -77,8 +76,9 @@ def _write_sheet(book: Any, sheet: Sheet, edits: TableEdits) -> None:
             written.append([maker.make(text, is_changed=i in changed) for i, text in enumerate(cells)])
 
 
-def _write_changes(book: Any, changes: Sequence[Change]) -> None:
-    written = book.create_sheet(CHANGES_SHEET)
+def write_changes(book: Any, changes: Sequence[Change]) -> None:
+    """Adds the sheet that lists the changes, named in the user's language."""
+    written = book.create_sheet(say("data.changes.title"))
     header = [say(f"data.changes.{name}") for name in _COLUMNS]
     lines = [
         (
@@ -108,7 +108,7 @@ class _Cells:
 
         self._sheet, self._cell = sheet, Cell
         self._plain = _style(sheet)
-        self._changed = _style(sheet, colour=_CHANGED_COLOUR)
+        self._changed = _style(sheet, colour=CHANGED_COLOUR)
         self._header = _style(sheet, colour=_HEADER_COLOUR, bold=True)
 
     def make(self, text: str, *, is_changed: bool = False, is_header: bool = False) -> Any:
@@ -117,12 +117,11 @@ class _Cells:
         Raises:
             DataError: the text is too long for a cell.
         """
-        if len(text) > MAX_CELL_CHARS:
-            raise DataError("data.text_too_long_for_cell", chars=len(text), most=MAX_CELL_CHARS, excerpt=text[:40])
+        value = written_text(text)
         style = self._header if is_header else self._changed if is_changed else self._plain
-        cell = self._cell(self._sheet, row=1, column=1, value=_number(text), style_array=style)
+        cell = self._cell(self._sheet, row=1, column=1, value=cell_number(text), style_array=style)
         if cell.value is None and text:
-            cell.value = _UNWRITABLE.sub(lambda found: f"_x{ord(found[0]):04X}_", text)
+            cell.value = value
             cell.data_type = "s"
             if is_risky(text):
                 cell.quotePrefix = True
@@ -143,7 +142,19 @@ def _style(sheet: Any, colour: str = "", bold: bool = False) -> Any:
     return cell._style
 
 
-def _number(text: str) -> float | int | None:
+def written_text(text: str) -> str:
+    """The text as a workbook's XML can hold it.
+
+    Raises:
+        DataError: it is too long for a cell.
+    """
+    if len(text) > MAX_CELL_CHARS:
+        raise DataError("data.text_too_long_for_cell", chars=len(text), most=MAX_CELL_CHARS, excerpt=text[:40])
+    return _UNWRITABLE.sub(lambda found: f"_x{ord(found[0]):04X}_", text)
+
+
+def cell_number(text: str) -> float | int | None:
+    """The number that reads as the text does; None where there is none."""
     if not _NUMBER.fullmatch(text):
         return None
     number = float(text)

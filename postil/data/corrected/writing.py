@@ -4,7 +4,8 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import chain, count
+from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
 
 from postil.data.checks.overlay import Overlay
@@ -15,6 +16,8 @@ from postil.data.corrected.lines import corrected_lines
 from postil.data.corrected.parquet_files import write_parquet
 from postil.data.corrected.table_edits import TableEdits
 from postil.data.corrected.text_tables import corrected_table
+from postil.data.corrected.workbook_copies import Look, WorkbookCopy, try_with_look
+from postil.data.corrected.workbook_parts import Part
 from postil.data.corrected.workbooks import sheets_of, write_workbook
 from postil.data.files.formulas import neutralise
 from postil.data.files.tables import Row
@@ -26,6 +29,8 @@ from postil.problems import Problem
 
 _OLD_WORKBOOKS = ("xls", "xlsb", "ods")
 _FOLDERS = ("zip", "folder")
+_WORST_FIRST: tuple[Look, ...] = ("not_kept", "too_large", "kept")
+_MAX_NAME_BYTES, _MAX_SUFFIX_CHARS = 200, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,16 @@ class Written:
 
     Args:
         encoding: of a text file; another than the original's where that one cannot hold the new text.
+        look: of .xlsx workbooks, whether the copy looks like the original; of several, of the one that fared worst.
+        left_out: what .xlsx workbooks hold besides cells, and their copies do not.
     """
 
     path: Path
     format: str
     encoding: str
     changes: tuple[Change, ...]
+    look: Look | None = None
+    left_out: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,8 @@ def check_target(records: Records, out: Path, *, force: bool = False) -> None:
     wanted = output_suffix(records)
     if wanted.lower() != out.suffix.lower() and not (wanted == "" and out.is_dir()):
         key = "data.writes_folder" if wanted == "" else "data.writes_suffix"
-        raise UsageError(key, path=str(out), suffix=wanted or "-", found=out.suffix or "-")
+        name = str(out.with_name(f"{out.stem}{wanted}")) if out.stem else f"out{wanted}"
+        raise UsageError(key, path=str(out), suffix=wanted or "-", found=out.suffix or "-", name=name)
     if out.exists() and not force:
         raise CannotWriteError("data.output_exists", path=str(out))
     if out.exists() and out.is_dir() != (output_format(records) == "folder"):
@@ -135,12 +145,32 @@ def _write(records: Records, overlay: Overlay, target: Path) -> Written:
     if records.format in _FOLDERS:
         return _write_folder(records, overlay, target)
     corrections = _corrections(records, overlay)
-    encoding = _write_checked(corrections, target)
-    return Written(target, output_format(records), encoding, corrections.listed)
+    encoding, copy = _write_checked(corrections, target)
+    written = Written(target, output_format(records), encoding, corrections.listed)
+    return replace(written, look=copy.look, left_out=copy.left_out) if copy else written
 
 
-def _write_checked(corrections: _Corrections, target: Path) -> str:
-    """Writes one file and reads it again; returns the encoding that it has."""
+def _write_checked(corrections: _Corrections, target: Path) -> tuple[str, WorkbookCopy | None]:
+    """Writes one file and reads it again; returns the encoding that it has, and how an .xlsx workbook was copied."""
+    copy = _try_with_look(corrections, target)
+    if copy is not None and copy.look == "kept":
+        return "utf-8", copy
+    return _write_plain(corrections, target), copy
+
+
+def _try_with_look(corrections: _Corrections, target: Path) -> WorkbookCopy | None:
+    """The copy of an .xlsx workbook with its look, if it could be kept; None for other formats."""
+    records = corrections.records
+    if records.format != "xlsx":
+        return None
+    edits, sheets = TableEdits(corrections.changes, corrections.chat_rows), (*records.sheets, *records.hidden_sheets)
+    copy = try_with_look(records.path, target, sheets, edits, corrections.listed)
+    if copy.look == "kept" and not _reads_the_same(corrections, target, "utf-8"):
+        copy = replace(copy, look="not_kept")
+    return copy
+
+
+def _write_plain(corrections: _Corrections, target: Path) -> str:
     encoding = _write_file(corrections, target)
     if not _reads_the_same(corrections, target, encoding):
         # Merged cells that go on are blank in chats; where they meant something else, their text is written out.
@@ -157,6 +187,7 @@ def _write_folder(records: Records, overlay: Overlay, target: Path) -> Written:
     """
     target.mkdir()
     changes: list[Change] = []
+    copies: list[WorkbookCopy] = []
     for member in records.members:
         if isinstance(member, Records):
             corrections = _corrections(member, overlay)
@@ -164,14 +195,32 @@ def _write_folder(records: Records, overlay: Overlay, target: Path) -> Written:
             if corrections.num_left or not corrections.changes:
                 path = _free_name(target, Path(member.name), output_suffix(member))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _write_checked(corrections, path)
-    return Written(target, "folder", records.encoding, tuple(changes))
+                _, copy = _write_checked(corrections, path)
+                copies += [copy] if copy else []
+    looks = {copy.look for copy in copies}
+    look = next((look for look in _WORST_FIRST if look in looks), None)
+    left_out = tuple(dict.fromkeys(part for copy in copies for part in copy.left_out))
+    return Written(target, "folder", records.encoding, tuple(changes), look, left_out)
 
 
 def _free_name(folder: Path, name: Path, suffix: str) -> Path:
     """The member's name with its new suffix; "a.xls" beside "a.xlsx" becomes "a.xls.xlsx"."""
-    path = folder / name.with_suffix(suffix)
-    return folder / f"{name}{suffix}" if path.exists() else path
+    name = Path(*map(_storable, name.parts))
+    wanted = [name.with_suffix(suffix), Path(f"{name}{suffix}")]
+    numbered = (name.with_name(f"{name.stem}-{number}{suffix}") for number in count(2))
+    return next(path for path in map(folder.joinpath, chain(wanted, numbered)) if not path.exists())
+
+
+def _storable(name: str) -> str:
+    """A file's name as every system can store it: not too long, nor one that Windows keeps for itself ("CON")."""
+    if PureWindowsPath(name).is_reserved():
+        first, dot, rest = name.partition(".")
+        name = f"{first}_{dot}{rest}"
+    suffix = Path(name).suffix[:_MAX_SUFFIX_CHARS]
+    stem = Path(name).stem
+    while len(os.fsencode(stem + suffix)) > _MAX_NAME_BYTES and stem:
+        stem = stem[:-1]
+    return stem + suffix
 
 
 def _corrections(records: Records, overlay: Overlay) -> _Corrections:

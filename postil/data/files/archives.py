@@ -26,6 +26,7 @@ MAX_NAME_CHARS = 500
 _MAX_DIRECTORY_BYTES = 8 << 20
 _PIECE_BYTES = 1 << 20
 _ENCRYPTED = 1
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _NAME_IS_UTF8 = 0x800
 # What the standard library lets escape for damaged, protected and exotic archives.
 _ZIP_ERRORS = (
@@ -143,7 +144,8 @@ def unpack(path: Path, folder: Path) -> list[tuple[str, Path | Problem]]:
                 case {"data": bytes(data)} if file and written + len(data) <= MAX_UNPACKED_BYTES:
                     written += file.write(data)
                 case {"refused": str(name), "code": str(code)} if len(members) < MAX_ENTRIES:
-                    members.append((name, _refused(code, name[:MAX_NAME_CHARS])))
+                    shown = shown_name(name[:MAX_NAME_CHARS])
+                    members.append((shown, _refused(code, shown)))
                 case _:
                     raise DataError("data.reader_died", path=str(path), reason="unknown answer")
     return sorted(members, key=lambda member: member[0])
@@ -203,8 +205,9 @@ def member_name(entry: zipfile.ZipInfo) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A file's name as text: on Linux one that was unpacked from a Chinese archive may be no UTF-8."""
-    return name if name.isascii() else _decoded_name(os.fsencode(name), ascii(name))
+    """A file's name as text on one line: on Linux one that was unpacked from a Chinese archive may be no UTF-8."""
+    readable = name if name.isascii() else _decoded_name(os.fsencode(name), ascii(name)[1:-1])
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], readable)
 
 
 def _decoded_name(data: bytes, otherwise: str) -> str:
@@ -229,7 +232,7 @@ def is_junk(name: PurePosixPath) -> bool:
 def is_safe_name(name: str) -> bool:
     """False for a member that would lead out of its folder, or whose name nobody could read."""
     is_absolute = name.startswith("/") or re.match(r"[A-Za-z]:", name) is not None
-    is_readable = bool(name.strip()) and len(name) <= MAX_NAME_CHARS and not re.search(r"[\x00-\x1f]", name)
+    is_readable = bool(name.strip()) and len(name) <= MAX_NAME_CHARS and not _CONTROLS.search(name)
     return is_readable and not is_absolute and ".." not in name.split("/")
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from postil.data.files.merged_ranges import MAX_RANGES, merged_ranges
 from postil.data.files.sandbox import run_in_child
 from postil.data.files.tables import Row, cell_text, column_letter
 from postil.data.files.unreadable import unreadable
 from postil.data.files.workbook_xml import MergedCells, MergedRange
-from postil.data.files.workbooks import MAX_EXACT
+from postil.data.files.workbooks import MAX_EXACT, is_changes_sheet
 from postil.errors import DataError
 from postil.problems import Place, Problem
 
@@ -19,7 +20,6 @@ _MAX_FOLDER_SECTORS = 4096
 _NO_SECTOR = 0xFFFFFFFA
 _ROWS_PER_FRAME = 200
 _MAX_DEATHS = 3
-_MAX_MERGED_RANGES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def old_workbook_sheets(path: Path) -> SheetNames:
         DataError: the workbook is damaged or protected, or the child that reads it died.
     """
     frames = run_in_child("sheets", {"path": str(path), "only": []})
-    sheets = next(frames)["sheets"]
+    sheets = [(name, is_visible) for name, is_visible in next(frames)["sheets"] if not is_changes_sheet(name)]
     visible = tuple(name for name, is_visible in sheets if is_visible)
     return SheetNames(visible, tuple(name for name, is_visible in sheets if not is_visible))
 
@@ -91,9 +91,10 @@ def stream_sheets(path: Path, only: Sequence[str]) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file, CalamineWorkbook.from_filelike(file) as book:
             sheets = [s for s in book.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
             yield {"sheets": [(s.name, s.visible == SheetVisibleEnum.Visible) for s in sheets]}
+            untold = merged_ranges(path) if only else {}
             for sheet in sheets:
                 if sheet.name in only:
-                    yield from _sheet_frames(book.get_sheet_by_name(sheet.name))
+                    yield from _sheet_frames(book.get_sheet_by_name(sheet.name), untold.get(sheet.name, ()))
     except PasswordError as error:
         raise DataError("data.password_protected", path=str(path)) from error
     except (CalamineError, ValueError, OSError) as error:
@@ -105,10 +106,11 @@ def stream_sheets(path: Path, only: Sequence[str]) -> Iterator[dict[str, Any]]:
         raise DataError("data.broken_workbook", path=str(path)) from error
 
 
-def _sheet_frames(sheet: Any) -> Iterator[dict[str, Any]]:
+def _sheet_frames(sheet: Any, merged: Sequence[MergedRange]) -> Iterator[dict[str, Any]]:
+    """`merged`: where calamine knows none."""
     # calamine counts from 0, both ends included; its rows begin at the first row, but at the first column in use.
-    merged = [(top + 1, left, bottom + 1, right) for (top, left), (bottom, right) in sheet.merged_cell_ranges or ()]
-    yield {"sheet": sheet.name, "merged": merged[:_MAX_MERGED_RANGES]}
+    told = [(top + 1, left, bottom + 1, right) for (top, left), (bottom, right) in sheet.merged_cell_ranges or ()]
+    yield {"sheet": sheet.name, "merged": told[:MAX_RANGES] or list(merged)}
     indent = [""] * (sheet.start[1] if sheet.start else 0)
     rows: list[tuple[int, list[str]]] = []
     imprecise: dict[int, tuple[int, str, int]] = {}

@@ -10,14 +10,17 @@ from typing import Any
 from postil.data.files.tables import MAX_CELL_CHARS, Row, cell_text, column_letter
 from postil.data.files.workbook_xml import MergedCells, SheetNotes, scan_sheet
 from postil.errors import DataError
+from postil.language import say_in_all
 from postil.problems import Place, Problem
-
-CHANGES_SHEET = "Postil changes"
-"""The sheet in which a corrected workbook lists its changes: never read."""
 
 MAX_COLUMNS = 1000
 MAX_EXACT = 10**15
 """Excel keeps 15 digits: a number from here on may have lost its last ones."""
+
+
+def is_changes_sheet(title: str) -> bool:
+    """True for the sheet in which a corrected workbook lists its changes, in whichever language: it is never read."""
+    return title in say_in_all("data.changes.title")
 
 
 def workbook_sheets(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -28,7 +31,9 @@ def workbook_sheets(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     # Without its texts, which may take seconds and are read with the rows.
     with _opened(path, with_texts=False) as reader:
-        found = [(title, visible) for title, (_, visible) in _parts(reader, path).items() if title != CHANGES_SHEET]
+        found = [
+            (title, visible) for title, (_, visible) in _parts(reader, path).items() if not is_changes_sheet(title)
+        ]
     return tuple(t for t, visible in found if visible), tuple(t for t, visible in found if not visible)
 
 

@@ -78,6 +78,14 @@ LABELS = _words(
 WEAK_LABELS = _words("category categories topic 类别 分类 类型 主题 類別 分類 類型 カテゴリ カテゴリー")
 """Labels beside a text; beside questions without answers they are only its order, and the answers are missing."""
 
+OTHERS = _words(
+    "备注 備註 说明 說明 来源 來源 状态 狀態 部门 部門 负责人 負責人 更新时间 更新時間 更新日期 "
+    "关键词 關鍵詞 链接 鏈接 语言 語言 渠道 优先级 優先級 版本 产品 產品 "
+    "source url link note notes remark remarks comment comments status owner department updated keywords tags "
+    "language channel priority version product 備考 出典 状況 担当者 "
+)
+"""What tables have beside questions and answers and nobody learns."""
+
 PURPOSES = (QUESTIONS, ANSWERS, SYSTEMS, SESSIONS, SPEAKERS, CONTENTS, TIMES, TEXTS, (*LABELS, *WEAK_LABELS))
 
 QUESTION_ENDINGS = ("问题", "提问", "疑问", "问句", "问法", "咨询", "問題", "提問", "質問", "問い合わせ")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from postil.data.conversations import Role
+from postil.data.conversations import Message, Role
 from postil.problems import Fix, FixAction, Place, Problem, Severity
 
 ROLES: dict[str, Role] = {
@@ -76,10 +76,15 @@ class Origin:
 
 @dataclass(slots=True)
 class Findings:
-    """The problems of one record while it is read."""
+    """The problems of one record while it is read.
+
+    Args:
+        readable: what it says all the same, where it has errors.
+    """
 
     place: Place
     problems: list[Problem] = field(default_factory=list)
+    readable: tuple[tuple[Message, Origin], ...] = ()
 
     def add(
         self,

@@ -40,7 +40,9 @@ def read_any_record(record: Record, layout: Layout) -> Reading:
     fields = record.fields
     if record.turns:
         messages, origins = judge_drafts(record.turns, findings)
-        return Reading("chat", messages, tuple(findings.problems), origins, _kind(messages, layout), layout=layout)
+        kind = _kind(messages, layout)
+        problems, readable = tuple(findings.problems), findings.readable
+        return Reading("chat", messages, problems, origins, kind, layout=layout, readable=readable)
     found = _find_drafts(fields, layout, findings)
     if found is None:
         _add_unknown_shape(fields, findings)
@@ -56,7 +58,8 @@ def read_any_record(record: Record, layout: Layout) -> Reading:
         kind = "preference"
     elif tools:
         kind = "tool_calls"
-    return Reading(shape, messages, tuple(findings.problems), origins, kind, tools, layout, mark is False)
+    problems, readable = tuple(findings.problems), findings.readable
+    return Reading(shape, messages, problems, origins, kind, tools, layout, mark is False, readable)
 
 
 def _find_drafts(fields: Mapping[str, Any], layout: Layout, findings: Findings) -> tuple[str, list[Draft]] | None:

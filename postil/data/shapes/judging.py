@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from postil.data.conversations import Message, Role
 from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft, Findings, Origin, is_blank, origin_of, plain_text
 from postil.data.shapes.tool_calls import ToolFault, plain_json, read_calls
-from postil.data.shapes.turn_order import Turn, check_order, is_learnable
+from postil.data.shapes.turn_order import Turn, check_order, inner_roles, is_learnable
 from postil.problems import FixAction
 
 _BLANK_CODES = {"user": "missing_question", "assistant": "missing_answer"}
@@ -18,21 +19,26 @@ _BLANK_CODES = {"user": "missing_question", "assistant": "missing_answer"}
 def judge_drafts(drafts: Sequence[Draft], findings: Findings) -> tuple[tuple[Message, ...], tuple[Origin, ...]]:
     """Messages of the drafts and their origins, where each has a known role and text and their order can be learned.
 
-    Everything that is wrong is noted in `findings`; then both are empty.
+    Everything that is wrong is noted in `findings`, with what could be read all the same; then both are empty.
     """
     drafts = _with_system_as_speaker(drafts)
+    drops_empty = _can_drop_empty(drafts)
     turns: list[Turn] = []
     for draft in drafts:
         if draft.role not in ROLES and draft.role not in CALL_ROLES:
             findings.add("unknown_role", draft, found=draft.content, role=draft.role or "-")
-        elif (turn := _turn(draft, drafts, findings)) is not None:
+            turns.append(Turn(Message("user", plain_text(draft.content) or ""), draft))
+        elif (turn := _turn(draft, drops_empty, findings)) is not None:
             _append(turns, turn)
         if draft.left_out:
             findings.add("thinking_left_out", draft, severity="warning", column=draft.left_out)
     if not any(p.code in ("unknown_role", "bad_tool_call") for p in findings.problems):
         turns = _with_one_system(turns, findings)
         check_order(turns, findings)
+        if drops_empty:
+            _check_order_without_empty(turns, findings)
     if findings.has_errors:
+        findings.readable = tuple((t.message, origin_of(t.draft)) for t in turns if t.message.content)
         return (), ()
     return tuple(t.message for t in turns), tuple(origin_of(t.draft) for t in turns)
 
@@ -45,7 +51,7 @@ def _with_system_as_speaker(drafts: Sequence[Draft]) -> Sequence[Draft]:
     return [replace(d, role="assistant") if r == "system" else d for d, r in zip(drafts, roles, strict=True)]
 
 
-def _turn(draft: Draft, drafts: Sequence[Draft], findings: Findings) -> Turn | None:
+def _turn(draft: Draft, drops_empty: bool, findings: Findings) -> Turn | None:
     """The draft as a message; one with a fault stands in the order all the same, without text. None: says nothing."""
     role: Role = "assistant" if draft.role in CALL_ROLES else ROLES[draft.role]
     if draft.role in CALL_ROLES:
@@ -61,7 +67,7 @@ def _turn(draft: Draft, drafts: Sequence[Draft], findings: Findings) -> Turn | N
         if role == "system":
             return None
         code = _BLANK_CODES[role] if draft.is_pair else "empty_message"
-        fix: FixAction | None = "drop_empty_messages" if not draft.is_pair and _can_drop_empty(drafts) else None
+        fix: FixAction | None = "drop_empty_messages" if drops_empty else None
         findings.add(code, draft, fix=fix, role=draft.role)
         return Turn(Message(role, ""), draft)
     text = plain_text(draft.content)
@@ -73,9 +79,30 @@ def _turn(draft: Draft, drafts: Sequence[Draft], findings: Findings) -> Turn | N
 
 
 def _can_drop_empty(drafts: Sequence[Draft]) -> bool:
-    """Whether what is left without the empty messages is questions and answers in turn."""
-    roles = [ROLES.get(d.role) for d in drafts if not is_blank(d.content)]
-    return is_learnable(roles[1:] if roles[:1] == ["system"] else roles)
+    """Whether there are empty messages, and what is left without them can be mended by the fixes of order, if at all.
+
+    What stands on both sides of an empty message of the other speaker is not joined: there an answer is missing.
+    The empty half of a pair is no message to leave out.
+    """
+    empty = [d for d in drafts if _says_nothing(d)]
+    if not empty or any(d.is_pair for d in empty):
+        return False
+    sides = [(role, list(same)) for role, same in groupby(drafts, key=lambda d: ROLES.get(d.role))]
+    roles = [role for role, same in sides if not all(map(_says_nothing, same))]
+    return is_learnable(inner_roles(roles[1:] if roles[:1] == ["system"] else roles))
+
+
+def _check_order_without_empty(turns: Sequence[Turn], findings: Findings) -> None:
+    """Notes what leaving out the empty messages would bring to light."""
+    later = Findings(findings.place)
+    check_order([t for t in turns if not _says_nothing(t.draft)], later)
+    noted = {p.code for p in findings.problems}
+    findings.problems += [p for p in later.problems if p.code not in noted]
+
+
+def _says_nothing(draft: Draft) -> bool:
+    """True for a question or an answer without text or calls."""
+    return is_blank(draft.content) and not draft.calls and ROLES.get(draft.role) in ("user", "assistant")
 
 
 def _calling(draft: Draft, value: Any, path: str, text: str, findings: Findings) -> Turn:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from postil.data.conversations import Message
+from postil.data.files.json_repair import Repair
 from postil.data.shapes.columns import Kind, Layout
 from postil.data.shapes.drafts import Draft, Origin
 from postil.problems import Place, Problem
@@ -20,6 +21,7 @@ class Record:
         layout: what the fields are for, where the table as a whole or the user says so; None leaves it to the record.
         turns: a chat put together of several rows or lines, in place of fields.
         rows: the physical rows or lines that it is made of, where these are more than its place's.
+        repairs: of its rows that were no JSON and were made JSON while they were read.
         num_rows: how many entries of the ledger it stands for: a chat put together of 5 table rows counts 5, a question
             and its answer on 5 lines of text count 1.
     """
@@ -30,6 +32,7 @@ class Record:
     turns: tuple[Draft, ...] = ()
     rows: tuple[int, ...] = ()
     num_rows: int = 1
+    repairs: tuple[Repair, ...] = ()
 
 
 _NO_LAYOUT = Layout()
@@ -47,6 +50,8 @@ class Reading:
         messages: only complete when no problem is an error. Of preference data the chosen side.
         problems: what is wrong with the record's shape, each with a fix where there is a better one than dropping it.
         origins: where each message comes from, as many as messages, in their order.
+        readable: where errors leave no messages, those that could be read with where each stands: they are never
+            trained, but what is wrong in their texts is told along with the errors.
         kind: "qa" (one question), "chat" (several), "tool_calls", "preference", or the layout's "classification".
         tools: JSON schemas of the functions that the assistant may call, for `Conversation.tools`.
         layout: what the record's fields are for, with confidence and reason.
@@ -62,3 +67,4 @@ class Reading:
     tools: tuple[Mapping[str, Any], ...] = ()
     layout: Layout = _NO_LAYOUT
     is_rejected: bool = False
+    readable: tuple[tuple[Message, Origin], ...] = ()

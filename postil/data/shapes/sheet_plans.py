@@ -1,8 +1,9 @@
-"""From the rows of tables to records: each sheet is planned by its first rows, then read to its end."""
+"""From the rows of tables to records: each table of a sheet is planned by its first rows, then read to its end."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, groupby
+from operator import itemgetter
 
 from postil.data.files.tables import Row
 from postil.data.options import ReadOptions
@@ -11,6 +12,7 @@ from postil.data.shapes.record import Record
 from postil.data.shapes.sessions import find_grouping, group_chats
 from postil.data.shapes.sheet_columns import LOOK_CHARS, LOOK_ROWS, SheetPlan, plan_sheet
 from postil.data.shapes.sheet_rows import RowJudge, TableRow, skipped_row
+from postil.data.shapes.sheet_tables import numbered_tables
 from postil.problems import Place, Problem
 
 
@@ -25,14 +27,20 @@ def table_records(
     Args:
         file: its name, for places.
         rows: (sheet, row) in file order; sheets come one after the other, and None is the only one of a file without.
-        options: the user's word on columns, and whether rows of one chat are kept apart.
+        options: the user's word on columns, and whether rows of one chat are kept apart. Where columns are mapped all
+            of a sheet is one table.
     """
-    for sheet, group in groupby(rows, key=lambda pair: pair[0]):
-        yield from _sheet_records(file, sheet, (row for _, row in group), options)
+    for sheet, group in groupby(rows, key=itemgetter(0)):
+        in_sheet = (row for _, row in group)
+        if options.columns:
+            yield from _table_records(file, sheet, in_sheet, options)
+            continue
+        for number, table in groupby(numbered_tables(in_sheet, has_line_breaks=sheet is None), key=itemgetter(0)):
+            yield from _table_records(file, sheet, (row for _, row in table), options, is_another=number > 0)
 
 
-def _sheet_records(
-    file: str, sheet: str | None, rows: Iterator[Row | Problem], options: ReadOptions
+def _table_records(
+    file: str, sheet: str | None, rows: Iterator[Row | Problem], options: ReadOptions, *, is_another: bool = False
 ) -> Iterator[Record | Problem]:
     head = _head(rows)
     written = [row for row in head if isinstance(row, Row) and not row.is_blank]
@@ -48,6 +56,8 @@ def _sheet_records(
     elif plan.layout is None:
         yield from _refused(file, sheet, plan, everything)
     else:
+        if is_another and plan.header is not None:
+            yield _another_table(file, sheet, plan, plan.header)
         yield from _remarks_on_header(file, sheet, plan, plan.layout, written)
         sample = [
             entry for entry in RowJudge(file, sheet, plan, plan.layout).judge(head) if isinstance(entry, TableRow)
@@ -92,6 +102,14 @@ def _remarks_on_header(
         yield Problem("no_header", "warning", place, excerpt=excerpt, values=values | {"row": plan.start})
     elif layout.reason == "by_content" or layout.confidence < 0.9:
         yield Problem("columns_by_content", "warning", place, column=layout.answer, values=values)
+
+
+def _another_table(file: str, sheet: str | None, plan: SheetPlan, header: Row) -> Problem:
+    """Says that from here on the rows are read in another way."""
+    values = {"row": header.number, "columns": plan.shown_names}
+    return Problem(
+        "another_table", "warning", Place(file, header.number, sheet), excerpt=plan.shown_names, values=values
+    )
 
 
 def _without_chats(layout: Layout) -> Layout:

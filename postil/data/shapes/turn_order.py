@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import dropwhile, groupby
 
 from postil.data.conversations import Message
 from postil.data.shapes.drafts import Draft, Findings
@@ -18,14 +19,27 @@ class Turn:
 
 
 def check_order(turns: Sequence[Turn], findings: Findings) -> None:
-    """Notes the first thing that stands where it cannot be learned."""
+    """Notes what stands where it cannot be learned: at the beginning, first between, and at the end.
+
+    The fixes are noted in the order in which one makes room for the next.
+    """
     turns = turns[1:] if turns and turns[0].message.role == "system" else turns
     if not any(t.message.role == "user" for t in turns):
         findings.add("no_user_turn")
         return
-    if turns[0].message.role == "assistant" and not turns[0].call_ids and not turns[0].message.tool_calls:
+    if _is_spoken_answer(turns[0]):
         findings.add("opens_with_assistant", turns[0].draft, found=turns[0].message.content, fix="drop_opening")
-        return
+        turns = list(dropwhile(_is_spoken_answer, turns))
+    _check_sequence(turns, findings)
+    _check_end(turns, findings)
+
+
+def _is_spoken_answer(turn: Turn) -> bool:
+    return turn.message.role == "assistant" and not turn.call_ids and not turn.message.tool_calls
+
+
+def _check_sequence(turns: Sequence[Turn], findings: Findings) -> None:
+    """Notes the first message that does not follow upon the one before."""
     caller: Turn | None = None
     answered: list[str | None] = []
     previous = ""
@@ -53,7 +67,6 @@ def check_order(turns: Sequence[Turn], findings: Findings) -> None:
                 return
             caller, answered = (turn if message.tool_calls else None), []
         previous = message.role
-    _check_end(turns, findings)
 
 
 def _answers(turn: Turn, caller: Turn, number: int) -> bool:
@@ -76,7 +89,8 @@ def _unanswered(caller: Turn, answered: Sequence[str | None]) -> str | None:
 def _check_end(turns: Sequence[Turn], findings: Findings) -> None:
     last = turns[-1]
     if last.message.role == "user":
-        fix: FixAction | None = "drop_last_question" if len(turns) > 1 else None
+        has_answer = any(t.message.role == "assistant" for t in turns)
+        fix: FixAction | None = "drop_last_question" if has_answer else None
         findings.add("ends_with_user", last.draft, found=last.message.content, fix=fix)
     elif last.message.role == "tool":
         findings.add("ends_with_tool", last.draft, found=last.message.content)
@@ -86,9 +100,13 @@ def _check_end(turns: Sequence[Turn], findings: Findings) -> None:
 
 def _can_merge(turns: Sequence[Turn]) -> bool:
     """Whether joining neighbours of the same role makes it questions and answers in turn, a last question set aside."""
-    roles = [t.message.role for t in turns]
-    joined = [r for i, r in enumerate(roles) if i == 0 or r != roles[i - 1]]
-    return is_learnable(joined[:-1] if joined[-1] == "user" else joined)
+    return is_learnable(inner_roles([role for role, _ in groupby(turns, key=lambda t: t.message.role)]))
+
+
+def inner_roles(roles: Sequence[str | None]) -> list[str | None]:
+    """Without an answer that opens and a question that ends: fixes leave both out."""
+    start, end = roles[:1] == ["assistant"], len(roles) - (roles[-1:] == ["user"])
+    return list(roles[start:end])
 
 
 def is_learnable(roles: Sequence[str | None]) -> bool:

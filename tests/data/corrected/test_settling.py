@@ -63,8 +63,26 @@ CASES = {
     ],
     "not_an_object": [5],
     "json_unfinished": ['{"question": "a", "answer": "b'],
-    "json_single_quotes": ["{'question': 'a', 'answer': 'b'}"],
+    "json_two_objects": ['{"question": "a", "answer": "b"} {"question": "c", "answer": "d"}'],
+    "json_inner_quotes": ['{"question": "What is "this"?", "answer": "b"}'],
+    "json_lone_surrogate": ['{"question": "a\\ud83d", "answer": "b"}'],
+    "json_too_deep": ['{"question": ' + "[" * 200 + "]" * 200 + ', "answer": "b"}'],
+    "broken_json": ['{"question": , "answer": "b"}'],
 }
+REPAIRED = {
+    "json_single_quotes": "{'question': 'a', 'answer': 'b'}",
+    "json_comma_too_many": '{"question": "a",, "answer": "b",}',
+    "json_missing_comma": '{"question": "a" "answer": "b"}',
+    "json_unquoted_key": '{question: "a", answer: "b"}',
+    "json_not_a_number": '{"question": "a", "answer": "b", "score": NaN}',
+    "json_python_word": '{"question": "a", "answer": "b", "note": None}',
+    "json_comment": '{"question": "a", /* so */ "answer": "b"}',
+    "json_stray_bom": '{"question": "a",\ufeff "answer": "b"}',
+    "json_line_break": '{"question": "a", "answer": "b\tc"}',
+    "json_bad_escape": '{"question": "a", "answer": "C:\\data"}',
+    "json_wide_marks": "｛“question”：“a”，“answer”：“b”｝",
+}
+CASES |= {code: [row] for code, row in REPAIRED.items()}
 
 
 def write(path: Path, rows) -> None:
@@ -124,6 +142,84 @@ def test_fixes_that_do_not_help_end(tmp_path, monkeypatch):
     settled = settle(tmp_path / "a.jsonl")
     assert [e.code for e in settled.overlay.edits] == ["html"]
     assert "html" in codes(settled.after)
+
+
+@pytest.mark.parametrize("code", REPAIRED)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_row_that_is_nearly_json_is_repaired_and_counts_as_fixed(tmp_path, code, name):
+    rows = [*map(json.dumps, GOOD), REPAIRED[code]]
+    text = "\n".join(rows) if name == "a.jsonl" else "[\n  " + ",\n  ".join(rows) + "\n]"
+    (tmp_path / name).write_text(text, "utf-8")
+    settled = settle(tmp_path / name)
+    report = settled.after
+    assert [p.fix.action for p in settled.before.errors] == ["repair_json"]
+    assert (report.records_in, report.kept, report.fixed, report.dropped) == (4, 3, 1, 0)
+    written = write_corrected(settled.records, settled.overlay, tmp_path / f"b{Path(name).suffix}")
+    (change,) = written.changes
+    assert (change.place.row, change.action, change.code, change.column) == (4, "repair_json", code, None)
+    assert change.before == REPAIRED[code]
+    assert json.loads(change.after)["question"] == "a"
+    again = (tmp_path / f"b{Path(name).suffix}").read_text("utf-8")
+    assert again == text.replace(change.before, change.after)
+
+
+def test_an_overlay_with_a_repair_is_replayed_from_its_file(tmp_path):
+    write(tmp_path / "a.jsonl", [REPAIRED["json_single_quotes"], "{'question': 'c', 'answer': '<b>d</b>'}"])
+    settled = settle(tmp_path / "a.jsonl")
+    assert [(e.place.row, e.action) for e in settled.overlay.edits] == [
+        (4, "repair_json"),
+        (5, "repair_json"),
+        (5, "strip_html"),
+    ]
+    settled.overlay.write(tmp_path / "overlay.json")
+    overlay = overlays.read_overlay(tmp_path / "overlay.json")
+    report = validate_dataset(read_records(tmp_path / "a.jsonl"), overlay=overlay)
+    assert [c.messages[-1].content for c in report.conversations[-2:]] == ["b", "d"]
+    assert (report.kept, report.fixed, report.dropped) == (3, 2, 0)
+    assert not report.errors
+
+
+def test_a_repaired_row_may_still_have_to_go(tmp_path):
+    write(tmp_path / "a.jsonl", ["{'question': 'a', 'answer': ''}"])
+    settled = settle(tmp_path / "a.jsonl")
+    assert [e.action for e in settled.overlay.edits] == ["repair_json", "drop_row"]
+    assert (settled.after.kept, settled.after.fixed, settled.after.dropped) == (3, 0, 1)
+    written = write_corrected(settled.records, settled.overlay, tmp_path / "b.jsonl")
+    assert [(c.action, c.before, c.after) for c in written.changes] == [("drop_row", "a", None)]
+
+
+def test_a_repair_comes_before_fixes_of_what_the_broken_row_hides(tmp_path):
+    """Without its first message a log is no log, and each of its rows would be left out."""
+    rows = ["{'role': 'user', 'content': 'a'}", *map(json.dumps, chat(("assistant", "b"), ("user", "c"))["messages"])]
+    rows.append("{'role': 'assistant', 'content': 'd'}")
+    (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    settled = settle(tmp_path / "a.jsonl")
+    assert [(e.place.row, e.action) for e in settled.overlay.edits] == [(1, "repair_json"), (4, "repair_json")]
+    report = settled.after
+    assert (report.records_in, report.fixed, report.dropped, report.num_conversations) == (4, 4, 0, 1)
+    written = write_corrected(settled.records, settled.overlay, tmp_path / "b.jsonl")
+    assert [c.before for c in written.changes] == [rows[0], rows[3]]
+    assert (tmp_path / "b.jsonl").read_text("utf-8").count("'") == 0
+
+
+def test_a_repair_in_a_folder_is_done_in_its_own_file_only(tmp_path):
+    (tmp_path / "rows").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        write(tmp_path / "rows" / name, [REPAIRED["json_comment"].replace("so", name)])
+    broken = next(p for p in validate_dataset(read_records(tmp_path / "rows")).errors if p.place.file == "b.jsonl")
+    overlay = overlays.overlay_of([broken])
+    report = validate_dataset(read_records(tmp_path / "rows"), overlay=overlay)
+    assert [(p.place.file, p.code) for p in report.errors] == [("a.jsonl", "json_comment")]
+    assert report.fixed == 1
+
+
+def test_an_object_with_all_records_is_repaired_as_a_whole(tmp_path):
+    (tmp_path / "a.json").write_text('{"data": ' + json.dumps(GOOD, indent=1)[:-2] + ",\n],}\n", "utf-8")
+    settled = settle(tmp_path / "a.json")
+    assert settled.before.num_conversations == 0
+    assert settled.after.num_conversations == len(GOOD)
+    write_corrected(settled.records, settled.overlay, tmp_path / "b.json")
+    assert json.loads((tmp_path / "b.json").read_text("utf-8")) == {"data": GOOD}
 
 
 def test_what_was_dropped_is_counted(tmp_path):

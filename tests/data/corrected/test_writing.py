@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postil.data.checks.overlay import Edit, Overlay, fingerprint
-from postil.data.corrected import writing
+from postil.data.corrected import workbook_parts, writing
 from postil.data.corrected.settling import settle
 from postil.data.corrected.writing import write_corrected
 from postil.data.files.formulas import neutralise
@@ -128,9 +128,10 @@ def test_formulas_are_made_harmless_in_csv_and_read_back(tmp_path):
     assert [tuple(m.content for m in c.messages) for c in found.conversations] == pairs
 
 
-def test_a_workbook_keeps_sheets_titles_and_types_and_lists_its_changes(tmp_path):
+def test_a_plain_workbook_keeps_sheets_titles_and_types_and_lists_its_changes(tmp_path, monkeypatch):
     from openpyxl import load_workbook
 
+    monkeypatch.setattr(workbook_parts, "MAX_ITEMS", 0)  # so that its look is not kept
     write_xlsx(tmp_path / "a.xlsx", [*PAIRS, ("sum?", "'=1+1"), ("number", "5"), ("id", "0012")])
     book = load_workbook(tmp_path / "a.xlsx")
     book["FAQ"].cell(row=10, column=2).value = "=1+1"

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from tools.fuzz.binary_workbooks import binary_workbook
+
 _W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 _CONTENT = "http://schemas.openxmlformats.org/package/2006/content-types"
 
@@ -46,17 +48,43 @@ def write_docx(path: Path, body: str, others: Mapping[str, str] = {}) -> Path:
     return write_zip(path, members | parts)
 
 
-def write_ods(path: Path, sheets: Mapping[str, Sequence[Sequence[str]]], hidden: Sequence[str] = ()) -> Path:
-    def row(cells: Sequence[str]) -> str:
-        made = (
-            f'<table:table-cell office:value-type="string"><text:p>{escape(c)}</text:p></table:table-cell>'
-            for c in cells
+def write_ods(
+    path: Path,
+    sheets: Mapping[str, Sequence[Sequence[str]]],
+    hidden: Sequence[str] = (),
+    spans: Mapping[str, Mapping[tuple[int, int], tuple[int, int]]] = {},
+) -> Path:
+    """Cells of text, or of finished XML where they begin with "<"; so do whole rows, given as one text.
+
+    Args:
+        spans: sheet -> (row, column), from 0, of a merged cell -> (how many rows, how many columns) it has.
+    """
+
+    def cell(sheet: str, row: int, column: int, text: str) -> str:
+        merged = spans.get(sheet, {})
+        if text[:1] == "<":
+            return text
+        if any(
+            (row, column) != (r, c) and r <= row < r + high and c <= column < c + wide
+            for (r, c), (high, wide) in merged.items()
+        ):
+            return "<table:covered-table-cell/>"
+        high, wide = merged.get((row, column), (1, 1))
+        size = (
+            f' table:number-rows-spanned="{high}" table:number-columns-spanned="{wide}"'
+            if (high, wide) != (1, 1)
+            else ""
         )
-        return f"<table:table-row>{''.join(made)}</table:table-row>"
+        return f'<table:table-cell{size} office:value-type="string"><text:p>{escape(text)}</text:p></table:table-cell>'
+
+    def row(sheet: str, number: int, cells: Sequence[str]) -> str:
+        if isinstance(cells, str):
+            return cells
+        return f"<table:table-row>{''.join(cell(sheet, number, i, c) for i, c in enumerate(cells))}</table:table-row>"
 
     tables = "".join(
         f'<table:table table:name="{escape(name)}" table:style-name="{"off" if name in hidden else "on"}">'
-        f"{''.join(map(row, rows))}</table:table>"
+        f"{''.join(row(name, i, cells) for i, cells in enumerate(rows))}</table:table>"
         for name, rows in sheets.items()
     )
     styles = "".join(
@@ -114,48 +142,11 @@ FAR_CELL = (
 )
 
 
-def write_xlsb(path: Path, rows: Sequence[Sequence[str]]) -> Path:
-    """A binary workbook whose cells hold their text themselves."""
-
-    def record(kind: int, data: bytes = b"") -> bytes:
-        head = bytes([kind]) if kind < 128 else bytes([kind & 0x7F | 0x80, kind >> 7])
-        size, length = b"", len(data)
-        while length > 0x7F:
-            size += bytes([length & 0x7F | 0x80])
-            length >>= 7
-        return head + size + bytes([length]) + data
-
-    def text(value: str) -> bytes:
-        return struct.pack("<I", len(value)) + value.encode("utf-16-le")
-
-    sheet = record(156, struct.pack("<II", 0, 1) + text("rId1") + text("S"))
-    book = record(131) + record(143) + sheet + record(144) + record(132)
-    size = struct.pack("<IIII", 0, len(rows) - 1, 0, max(map(len, rows)) - 1)
-    cells = b""
-    for number, row in enumerate(rows):
-        cells += record(0, struct.pack("<II", number, 0) + bytes(9))
-        for column, value in enumerate(row):
-            cells += record(6, struct.pack("<II", column, 0) + text(value))
-    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    package = "http://schemas.openxmlformats.org/package/2006/relationships"
-    links = (
-        f'<Relationships xmlns="{package}"><Relationship Id="rId1" Type="{relations}/worksheet" '
-        'Target="worksheets/sheet1.bin"/></Relationships>'
-    )
-    return write_zip(
-        path,
-        {
-            "[Content_Types].xml": f'<Types xmlns="{_CONTENT}"/>',
-            "xl/workbook.bin": book,
-            "xl/_rels/workbook.bin.rels": links,
-            "xl/worksheets/sheet1.bin": record(129)
-            + record(148, size)
-            + record(145)
-            + cells
-            + record(146)
-            + record(130),
-        },
-    )
+def write_xlsb(path: Path, rows: Sequence[Sequence[str]], merged: Sequence[tuple[int, int, int, int]] = ()) -> Path:
+    """A binary workbook whose cells hold their text themselves; merged ones as `binary_workbook` takes them."""
+    cells = {(r, c): text for r, row in enumerate(rows) for c, text in enumerate(row) if text}
+    path.write_bytes(binary_workbook(cells, merged=merged))
+    return path
 
 
 def write_ole(path: Path, *streams: str) -> Path:

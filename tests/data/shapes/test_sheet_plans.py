@@ -402,7 +402,7 @@ def test_every_row_ends_in_one_record_or_one_problem(
         if isinstance(item, Record):
             ends.update(item.rows or (item.place.row,))
             read_messages(item)
-        elif item.place.row and (item.severity == "error" or item.code == "skipped_row"):
+        elif item.place.row and (item.severity == "error" or item.code in ("skipped_row", "another_table")):
             ends[item.place.row] += 1
     assert all(count == 1 for count in ends.values())
     lost = [number for number in written if number not in ends]
@@ -415,3 +415,96 @@ def test_every_row_ends_in_one_record_or_one_problem(
         assert not ends and len(written) - sum(counted) in (0, 1)
     else:
         assert len(lost) <= 1  # the header
+
+
+# --- Another table lower in the sheet --------------------------------------------------------------------------------
+
+SWAPPED = (RETURN[1], RETURN[0])
+LOWER: dict[str, list[Line]] = {
+    "other order, no blank row": [("问题", "答案"), HOURS, ("答案", "问题"), SWAPPED],
+    "other order, after blank rows": [("问题", "答案"), HOURS, (), (), ("答案", "问题"), SWAPPED],
+    "other names": [("Question", "Answer"), HOURS, (), ("回复", "备注", "提问"), (RETURN[1], "见官网", RETURN[0])],
+    "under a title": [("问题", "答案"), HOURS, (), ("售后常见问题",), (), ("序号", "问题", "答案"), ("1", *RETURN)],
+    "under a title without a gap": [("问题", "答案"), HOURS, ("售后",), ("序号", "问题", "答案"), ("1", *RETURN)],
+    "beside unknown names, after a gap": [
+        ("序号", "问题", "答案"),
+        ("1", *HOURS),
+        (),
+        ("问题（必填）", "适用门店", "答案（必填）"),
+        (RETURN[0], "全部", RETURN[1]),
+    ],
+    "two languages in one name": [("问题", "答案"), HOURS, (), ("答案/Answer", "问题/Question"), SWAPPED],
+    "further columns": [("问题", "答案"), HOURS, ("问题", "备注", "答案"), (RETURN[0], "", RETURN[1])],
+    "shifted to the right": [("问题", "答案"), HOURS, (), ("", "", "问题", "答案"), ("", "", *RETURN)],
+}
+
+
+@pytest.mark.parametrize("name", LOWER)
+def test_another_table_is_read_by_its_own_header(name: str) -> None:
+    items = read(*LOWER[name])
+    assert said(items) == [HOURS, RETURN]
+    (another,) = (item for item in items if isinstance(item, Problem) and item.code == "another_table")
+    assert another.place.row == len(LOWER[name]) - 1
+    assert {code for code, _ in codes(items)} <= {"another_table", "skipped_row"}
+
+
+def test_every_table_of_a_sheet_is_read() -> None:
+    items = read(("问题", "答案"), HOURS, (), ("答案", "问题"), SWAPPED, (), ("序号", "问题", "答案"), ("1", *PARKING))
+    assert said(items) == [HOURS, RETURN, PARKING]
+    assert [r.place.row for r in records(items)] == [2, 5, 8]
+    assert [r.layout.header_row for r in records(items) if r.layout] == [1, 4, 7]
+
+
+def test_a_table_of_chats_below_one_of_questions() -> None:
+    log = [("会话ID", "角色", "内容"), ("s1", "用户", "在吗"), ("s1", "客服", "在的，请讲。")]
+    items = read(("问题", "答案"), HOURS, (), *log)
+    assert said(items) == [HOURS, ("在吗", "在的，请讲。")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("客服", "客户"),  # a glossary
+        ("q", "a"),
+        ("答案在哪", "见问题栏"),
+        ("意见", "回复"),
+        ("2024-05-01", "答案"),
+    ],
+)
+def test_entries_of_short_words_are_no_header(line: tuple[str, str]) -> None:
+    items = read(("问题", "答案"), HOURS, line, RETURN)
+    assert said(items) == [HOURS, line, RETURN] or codes(items) == [("skipped_row", 3)]
+    assert said(items)[0] == HOURS and said(items)[-1] == RETURN
+
+
+def test_who_speaks_in_a_chat_is_no_header() -> None:
+    rows = [
+        ("角色", "内容"),
+        ("客户", "你好"),
+        ("客服", "您好，请讲。"),
+        (),
+        ("客户", "客服"),
+        ("客服", "我在的，请讲。"),
+    ]
+    items = read(*rows)
+    assert "another_table" not in [code for code, _ in codes(items)]
+    assert said(items) == [("你好", "您好，请讲。"), ("客服", "我在的，请讲。")]
+
+
+def test_notes_above_the_first_header_are_no_table() -> None:
+    items = read(("答疑说明", "第一版"), ("内容", "分类"), (), ("问题", "答案"), HOURS, RETURN)
+    assert said(items) == [HOURS, RETURN]
+    assert "another_table" not in [code for code, _ in codes(items)]
+
+
+def test_mapped_columns_hold_for_the_whole_sheet() -> None:
+    options = ReadOptions(columns={"question": "问题", "answer": "答案"})
+    items = read(("问题", "答案"), HOURS, ("答案", "问题"), RETURN, options=options)
+    assert said(items)[-1] == RETURN
+    assert "another_table" not in [code for code, _ in codes(items)]
+
+
+def test_lines_of_a_csv_leave_no_gap() -> None:
+    rows = [Row(1, ("问题", "答案")), Row(2, ("几点开门？", "九点\n开门")), Row(4, ("什么答案", "门店"))]
+    assert [code for code, _ in codes(read(*rows, sheet=None))] == []
+    assert len(said(read(*rows, sheet=None))) == 2
