@@ -64,9 +64,11 @@ MUST_BE_RIGHT = (
     *("duplicate", "conflicting_answers", "placeholder", "skipped_row"),
     *("preference_data", "tool_calls", "classification"),
 )
-# Remarks on style that the index does not speak of: true of the text, and few.
+# Remarks on style that the index does not speak of: true of the text, and few but for refusals, which were read one by
+# one: "As an AI, I do not have ..." in the three files of instructions, "I cannot order a pizza" in the calls of tools.
+REFUSALS = {"o01": 22, "o02": 22, "o04": 12, "o05": 23}
 OTHERS = {
-    *("refusal", "outer_blanks", "answer_too_short", "answer_equals_question", "personal_data", "html"),
+    *("outer_blanks", "answer_too_short", "answer_equals_question", "personal_data", "html"),
     *("control_characters", "call_in_text", "no_header", "too_few_rows"),
 }
 
@@ -97,7 +99,8 @@ def test_files_that_train_whole(
     found = Counter(p.code for p in report.problems)
     assert {code: found.pop(code) for code in MUST_BE_RIGHT if code in found} == named
     assert found.pop("too_few_rows", 0) == (conversations < 100)
-    assert set(found) <= OTHERS and found.total() <= 1 + 0.1 * records
+    assert found.pop("refusal", 0) == REFUSALS.get(name, 0)
+    assert set(found) <= OTHERS and found.total() <= 2 + 0.01 * records
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.fuzz.binary_workbooks import binary_workbook
+
 MAX_SEED_BYTES = 200_000
 XLSX_PARTS = ("xl/worksheets/sheet1.xml", "xl/workbook.xml", "xl/sharedStrings.xml")
 
@@ -177,6 +179,15 @@ def _open_document() -> bytes:
     return _zipped(parts)
 
 
+def _binary_workbook() -> bytes:
+    """Texts in two columns, and beside them numbers, one of which has lost its last digits, and a yes."""
+    values = (1.5, True, 1234567890123456789.0, -3, 45292.0)
+    cells: dict[tuple[int, int], str | float | bool] = {(0, 0): "question", (0, 1): "answer", (0, 2): "number"}
+    for row, ((question, answer), value) in enumerate(zip(_PAIRS, values, strict=True), start=1):
+        cells |= {(row, 0): question, (row, 1): answer, (row, 2): value}
+    return binary_workbook(cells)
+
+
 def _zipped_files() -> dict[str, bytes]:
     bundle = {
         "a/faq.csv": _csv(","),
@@ -188,6 +199,7 @@ def _zipped_files() -> dict[str, bytes]:
         "book.xlsx": _workbook(),
         "faq.docx": _document(),
         "faq.ods": _open_document(),
+        "faq.xlsb": _binary_workbook(),
         "bundle.zip": _zipped(bundle),
     }
 

@@ -3,22 +3,18 @@
 Every text is a set of hashed three-character runs of its letters and digits, case and width set aside. Of each set the
 smallest value under 128 orders of the hashes is kept: two rows agree in a share of these that is about the Jaccard
 similarity of their sets. Rows are sorted by these values, begun at eight different ones, so that rows that are alike
-come to stand side by side; neighbours are then compared by their sets themselves (exactly up to 128 runs of an answer
-and 48 of a question, by samples of these sizes beyond).
+come to stand side by side; neighbours are then compared by their sets themselves (all runs up to 256 of an answer and
+96 of a question, by samples of these sizes beyond).
 """
 
-import unicodedata
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
 
 import numpy as np
 
+from postil.data.checks.letter_runs import Array, letter_runs, mixed
 from postil.data.conversations import Message
-
-Array = np.ndarray[Any, Any]
 
 MAX_ROWS = 200_000
 SAME = 0.9
@@ -30,7 +26,6 @@ _NUM_ORDERS = 128
 _NUM_STARTS = 8
 _WINDOW = 3
 _MIN_AGREEMENT = 0.835  # of the 128 values; two and a half standard deviations below SAME
-_QUESTION_SAMPLE, _ANSWER_SAMPLE = 48, 128
 _BATCH_CHARS = 1 << 16
 _PAIRS_AT_ONCE = 1 << 12
 _MIX = np.random.default_rng(20).integers(1, 1 << 32, (2, _NUM_ORDERS), np.uint32, endpoint=False) | 1
@@ -50,7 +45,8 @@ class NearDuplicates:
     _waiting_chars: int = 0
     # Arrays grow in place; a list of pieces would have to be copied into one.
     _signatures: "array[int]" = field(default_factory=lambda: array("B"))
-    _samples: "array[int]" = field(default_factory=lambda: array("I"))
+    _samples: "array[int]" = field(default_factory=lambda: array("H"))
+    _shifts: "array[int]" = field(default_factory=lambda: array("B"))
     _sizes: "array[int]" = field(default_factory=lambda: array("I"))
     _kept: "array[int]" = field(default_factory=lambda: array("I"))
 
@@ -75,7 +71,8 @@ class NearDuplicates:
         kept = np.frombuffer(self._kept, np.uint32).astype(np.int64).reshape(-1, 2)
         starts = (np.cumsum(kept.ravel(), dtype=np.int64) - kept.ravel()).reshape(-1, 2)
         sizes = np.frombuffer(self._sizes, np.uint32).reshape(-1, 2)
-        sets = _Sets(np.frombuffer(self._samples, np.uint32), starts, kept, sizes)
+        shifts = np.frombuffer(self._shifts, np.uint8).reshape(-1, 2)
+        sets = _Sets(np.frombuffer(self._samples, np.uint16), starts, kept, sizes, shifts)
         first: dict[int, tuple[int, float]] = {}
         candidates = _neighbours(signatures)
         for start in range(0, len(candidates), _PAIRS_AT_ONCE):
@@ -91,83 +88,47 @@ class NearDuplicates:
         if not self._waiting:
             return
         texts = [text for pair in self._waiting for text in pair]
-        owners, hashes = _shingles(texts)
+        owners, hashes = letter_runs(texts)
         signatures = _minima(owners // 2, hashes ^ _PART[owners & 1], len(self._waiting))
         sizes = np.bincount(owners, minlength=len(texts))
         rank = np.arange(len(owners)) - (np.cumsum(sizes) - sizes)[owners]
         kept = np.minimum(sizes, np.tile(_SAMPLE_SIZES, len(self._waiting)))
+        shifts, samples = _shortened(hashes[rank < _SAMPLE_SIZES[owners & 1]], kept)
         self._signatures.frombytes(signatures.tobytes())
-        self._samples.frombytes(hashes[rank < _SAMPLE_SIZES[owners & 1]].tobytes())
+        self._samples.frombytes(samples.tobytes())
+        self._shifts.frombytes(shifts.tobytes())
         self._sizes.frombytes(sizes.astype(np.uint32).tobytes())
         self._kept.frombytes(kept.astype(np.uint32).tobytes())
         self._waiting, self._waiting_chars = [], 0
 
 
-_SPREAD = np.array((0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D), np.uint32)
 _PART = np.array((0, 0x9E3779B9), np.uint32)  # the same run is another one in an answer than in a question
-_SAMPLE_SIZES = np.array((_QUESTION_SAMPLE, _ANSWER_SAMPLE))
+_SAMPLE_SIZES = np.array((96, 256))  # of a question's runs, of an answer's
 
 
 @dataclass(frozen=True, slots=True)
 class _Sets:
-    """The sets of all rows in one array: `samples[starts[row, part]:][:kept[row, part]]`, smallest first."""
+    """The sets of all rows in one array: `samples[starts[row, part]:][:kept[row, part]]`, smallest first.
+
+    A hash of a set is kept as the first sixteen of its bits after as many as `shifts[row, part]` says, which are zeros
+    in all of the set.
+    """
 
     samples: Array
     starts: Array
     kept: Array
     sizes: Array
+    shifts: Array
 
 
-@cache
-def _folding() -> Array:
-    """For each character of the basic plane its small, narrow form, 0 where it is no letter or digit."""
-    table = np.zeros(1 << 16, np.uint32)
-    for code in range(1 << 16):
-        folded = unicodedata.normalize("NFKC", chr(code)).casefold()[:1]
-        if folded.isalnum():
-            table[code] = ord(folded)
-    return table
-
-
-def _shingles(texts: Sequence[str]) -> tuple[Array, Array]:
-    """(text's number, hash) of every three-character run, each once for its text, ordered by both.
-
-    Texts shorter than three letters are one run each, padded.
-    """
-    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    owners = np.repeat(np.arange(len(texts), dtype=np.uint32), [len(text) for text in texts])
-    folded = _folding()[np.minimum(codes, 0xFFFF)]
-    beyond = codes > 0xFFFF
-    if beyond.any():
-        folded[beyond] = codes[beyond]
-    codes, owners = folded[folded > 0], owners[folded > 0]
-    runs = codes[2:] * _SPREAD[0] + codes[1:-1] * _SPREAD[1] + codes[:-2] * _SPREAD[2]
-    inside = owners[2:] == owners[:-2]
-    short_runs, short_owners = _short_texts(codes, owners)
-    keys = np.concatenate((owners[2:][inside], short_owners)).astype(np.uint64)
-    keys <<= np.uint64(32)
-    keys |= _mixed(np.concatenate((runs[inside], short_runs)))
-    keys.sort()
-    keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)]]
-    return (keys >> np.uint64(32)).astype(np.int64), keys.astype(np.uint32)
-
-
-def _short_texts(codes: Array, owners: Array) -> tuple[Array, Array]:
-    """(run, text's number) of each text of one or two letters, which has no three."""
-    starts = np.flatnonzero(np.concatenate(([True], owners[1:] != owners[:-1]))[: len(owners)])
-    counts = np.diff(np.append(starts, len(owners)))
-    starts, counts = starts[counts < 3], counts[counts < 3]
-    return codes[starts] * _SPREAD[0] + codes[starts + counts - 1] * _SPREAD[1] + counts.astype(np.uint32), owners[
-        starts
-    ]
-
-
-def _mixed(runs: Array) -> Array:
-    """Every bit of a hash made to depend on every bit of its run."""
-    runs = (runs ^ (runs >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-    runs = (runs ^ (runs >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-    mixed: Array = runs ^ (runs >> np.uint32(16))
-    return mixed
+def _shortened(hashes: Array, kept: Array) -> tuple[Array, Array]:
+    """(shift of each set, sixteen bits of each hash): the smallest of many hashes begin with zeros that say nothing."""
+    largest = np.zeros(len(kept), np.uint32)
+    ends = np.cumsum(kept)
+    largest[kept > 0] = hashes[ends[kept > 0] - 1]
+    shifts = np.where(kept < np.resize(_SAMPLE_SIZES, len(kept)), 0, 32 - np.frexp(largest.astype(np.float64))[1])
+    moved = hashes << np.repeat(shifts, kept).astype(np.uint32)
+    return shifts.astype(np.uint8), (moved >> np.uint32(16)).astype(np.uint16)
 
 
 def _minima(owners: Array, hashes: Array, num_rows: int) -> Array:
@@ -181,7 +142,7 @@ def _minima(owners: Array, hashes: Array, num_rows: int) -> Array:
         values = (hashes ^ _MIX[0, order]) * _MIX[1, order]
         smallest = np.minimum.reduceat(values, starts)
         # The smallest values all begin with zeros: mixed again, their last bytes differ where they do.
-        signatures[rows, order] = _mixed(smallest).astype(np.uint8)
+        signatures[rows, order] = mixed(smallest).astype(np.uint8)
     return signatures
 
 
@@ -225,9 +186,11 @@ def _similarities(sets: _Sets, pairs: Array) -> Array:
 
 def _part_similarity(sets: _Sets, pairs: Array, part: int) -> Array:
     """Jaccard similarity of the questions (0) or the answers (1) of each pair; of two empty ones 1."""
-    hashes = [_gathered(sets, pairs[:, side], part) for side in (0, 1)]
+    # Both in as few bits as the one of which more were kept.
+    surplus = sets.shifts[pairs, part] - sets.shifts[pairs, part].min(axis=1, keepdims=True)
+    hashes = [_gathered(sets, pairs[:, side], part, surplus[:, side]) for side in (0, 1)]
     # A sample holds all hashes up to its largest: both are compared as far as both are complete.
-    limits = np.full(len(pairs), 0xFFFFFFFF, np.uint32)
+    limits = np.full(len(pairs), 0xFFFF, np.uint16)
     for (_, values), rows in zip(hashes, pairs.T, strict=True):
         ends = np.cumsum(sets.kept[rows, part])
         is_sample = sets.sizes[rows, part] > sets.kept[rows, part]
@@ -242,9 +205,10 @@ def _part_similarity(sets: _Sets, pairs: Array, part: int) -> Array:
     return np.where(total > 0, shared / np.maximum(total, 1), 1.0)
 
 
-def _gathered(sets: _Sets, rows: Array, part: int) -> tuple[Array, Array]:
-    """(position in `rows`, hash) of every hash that is kept of them."""
+def _gathered(sets: _Sets, rows: Array, part: int, surplus: Array) -> tuple[Array, Array]:
+    """(position in `rows`, hash) of every hash that is kept of them, without its last `surplus` bits."""
     counts = sets.kept[rows, part]
     owners = np.repeat(np.arange(len(rows)), counts)
     within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return owners, sets.samples[np.repeat(sets.starts[rows, part], counts) + within]
+    hashes = sets.samples[np.repeat(sets.starts[rows, part], counts) + within]
+    return owners, hashes >> np.repeat(surplus, counts).astype(np.uint16)

@@ -134,7 +134,7 @@ class PersonalRow:
     """What one row says of a person.
 
     Args:
-        index: of its conversation.
+        index: of its record.
         found: the values, masked.
         keep: values in the same row that are the company's own, as they are written.
     """
@@ -152,7 +152,7 @@ class PersonalData:
     _values: list[tuple[PersonalKind, str]] = field(default_factory=list)
 
     def add(self, text: str, index: int) -> None:
-        """Notes what is in `text`, which belongs to conversation `index`; indices never go down."""
+        """Notes what is in `text`, which belongs to record `index`; all texts of one come one after the other."""
         for start, end, kind in find_personal_data(text):
             self._rows.append(index)
             self._values.append((kind, text[start:end]))

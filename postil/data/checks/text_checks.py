@@ -5,10 +5,17 @@ text must show before anything is looked at closely.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from postil.data.checks.text_fixes import CONTROL_CHARACTERS, CONTROL_TOKEN, HTML_ENTITY
+from postil.data.checks.text_fixes import (
+    CERTAIN_CONTROL_CHARACTERS,
+    CONTROL_CHARACTERS,
+    CONTROL_TOKEN,
+    HTML_ENTITY,
+    strip_control_characters,
+    strip_html,
+)
 from postil.data.conversations import Message
 from postil.data.shapes.columns import Kind
 
@@ -32,7 +39,7 @@ _REFUSAL = re.compile(
     r"|\bsorry,? (?:but )?i (?:can(?:no|['’])t|am (?:unable|not able) to|['’]m (?:unable|not able) to) "
     r"(?:help|assist|fulfil|comply|provide|answer|do that|create|generate|write)"
     r"|\bi (?:can(?:no|['’])t|am unable to) (?:help|assist) (?:you )?with (?:that|this)"
-    r"|(?:作为|我(?:只|仅仅?)?是)一?[个個名位款]?(?:AI|人工智能|大?型?语言模型|自然语言)"
+    r"|(?:(?<![你您])作为|我(?:只|仅仅?)?是)一?[个個名位款]?(?:AI|人工智能|大?型?语言模型|自然语言)"
     r"[^。！？\n]{0,30}?(?:无法|不能|没有|不具备|不会|无权|並非|并不|不可以)"
     r"|(?:抱歉|对不起)[，,]?\s*我(?:无法|不能)(?:回答|提供|协助|满足|完成)[您你]?的?(?:这|该|此|请求|要求|问题|相关)",
     re.IGNORECASE,
@@ -73,7 +80,7 @@ def check_texts(messages: Sequence[Message], text: str, kind: Kind, from_table: 
     if _may_refuse(text):
         remarks += _refusals(messages)
     if kind != "classification":
-        remarks += _echoes(messages)
+        remarks += _echoes(messages, _mended if remarks else str.strip)
     return _first_of_each(remarks) if remarks else ()
 
 
@@ -144,8 +151,9 @@ def _text_remarks(text: str, index: int, about_html: bool, from_table: bool) -> 
     garbled = None if text.isascii() else _garbled(text, index)
     if garbled:
         yield garbled
-    # What was read wrongly is full of control characters, and could not be mended without them.
-    elif not text.isprintable() and (found := CONTROL_CHARACTERS.search(text)):
+    # What was read wrongly is full of control characters, and could not be mended without some of them.
+    controls = CERTAIN_CONTROL_CHARACTERS if garbled and garbled.code == "mojibake" else CONTROL_CHARACTERS
+    if not text.isprintable() and (found := controls.search(text)):
         yield _remark("control_characters", text, index, found)
     if ("<" in text or "[" in text) and (found := CONTROL_TOKEN.search(text)):
         yield _remark("control_tokens", text, index, found)
@@ -210,10 +218,17 @@ def _refusals(messages: Sequence[Message]) -> Iterator[Remark]:
             yield _remark("refusal", message.content, index, found)
 
 
-def _echoes(messages: Sequence[Message]) -> Sequence[Remark]:
-    """Answers that say the question again."""
+def _echoes(messages: Sequence[Message], bare: Callable[[str], str]) -> Sequence[Remark]:
+    """Answers that say the question again, compared as `bare` makes them."""
+    before = bare(messages[0].content) if messages else ""
     for index in range(1, len(messages)):
-        text = messages[index].content
-        if text == messages[index - 1].content and messages[index].role == "assistant" and text:
+        text = bare(messages[index].content)
+        if text == before and messages[index].role == "assistant" and text:
             return [Remark("answer_equals_question", index, text[:40], text[:80])]
+        before = text
     return ()
+
+
+def _mended(text: str) -> str:
+    """The text after the fixes of what is wrong in it."""
+    return strip_html(strip_control_characters(text)).strip()

@@ -12,6 +12,8 @@ Rewrite = Callable[[str], str]
 
 # Line tabulation, form feed and NEL end a line somewhere; the rest shows nothing anywhere.
 _LINE_ENDS = re.compile(r"[\x0b\x0c\x85]")
+# Of the others, bytes 80 to 9F, text that was read in a wrong encoding is made in part.
+CERTAIN_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufffe\uffff\ud800-\udfff]")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
 _BLANKS = " \t\r\n\u00a0\u3000\u200b\ufeff"
 
@@ -56,7 +58,14 @@ def trim(text: str) -> str:
 
 
 def strip_control_characters(text: str) -> str:
-    """Without characters that show nothing; those that end a line somewhere become line breaks."""
+    """Without characters that show nothing; those that end a line somewhere become line breaks.
+
+    Garbled text keeps those by which it can be decoded.
+    """
+    if CONTROL_CHARACTERS.search(text) is None:
+        return text
+    if decode_mojibake(text) != text:
+        return CERTAIN_CONTROL_CHARACTERS.sub("", re.sub(r"[\x0b\x0c]", "\n", text))
     return CONTROL_CHARACTERS.sub("", _LINE_ENDS.sub("\n", text))
 
 

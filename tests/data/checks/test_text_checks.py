@@ -69,6 +69,7 @@ def test_what_is_found(answer: str, code: str, shown: str) -> None:
         "I am an AI assistant made by the shop.",
         "I'm a language model called Postil, trained by the shop.",
         "作为一名人工智能助手，我会认真回答。",
+        "有人会说，你作为一个人工智能助手并没有帮到用户。",
         "run: ${{ github.repository }}",
         "",
     ],
