@@ -2,6 +2,8 @@
 
 Sentences live in gettext catalogs, one per room: `locales/<language>/<room>.po`. A key names its catalog by what stands
 before the first dot: `say("cli.train.read", rows=12)` looks up "cli.train.read" in `cli.po` and fills `{rows}` in.
+A word that changes with a number stands in both forms: `{rows} {rows:row|rows}`. gettext's own plurals know one number
+in a sentence; ours often name several.
 The locale chooses Chinese or English; the environment variable POSTIL_LANG overrides it.
 """
 
@@ -10,6 +12,7 @@ import os
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal, cast
 
 from babel.messages.pofile import read_po
@@ -53,4 +56,25 @@ def say(key: str, **values: Any) -> str:
     Raises:
         KeyError: no catalog holds the key, or a value that the sentence names is missing (both are bugs).
     """
-    return _catalog(current_language(), key.partition(".")[0])[key].format(**values)
+    sentence = _catalog(current_language(), key.partition(".")[0])[key]
+    return _FORMS.vformat(sentence, (), values) if "|" in sentence else sentence.format(**values)
+
+
+class _Forms(Formatter):
+    """Fills sentences in as `str.format` does; `{rows:row|rows}` becomes the first form for 1, else the second."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        one, bar, more = format_spec.partition("|")
+        return (one if value == 1 else more) if bar else str(super().format_field(value, format_spec))
+
+
+_FORMS = _Forms()
+
+
+def say_in_all(key: str) -> tuple[str, ...]:
+    """The sentence of `key` in every language, as it stands: for what one user wrote and another reads.
+
+    Raises:
+        KeyError: no catalog holds the key (a bug).
+    """
+    return tuple(_catalog(language, key.partition(".")[0])[key] for language in LANGUAGES)

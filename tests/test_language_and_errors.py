@@ -51,7 +51,34 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
     assert errors.Stopped("recipes.no_file", by_signal=15).exit_code == 143
 
 
-def test_places_read_as_a_person_writes_them() -> None:
+@pytest.mark.parametrize(
+    ("place", "column", "english", "chinese"),
+    [
+        (Place("b.xlsx", 8, "FAQ"), "Antwort", "sheet FAQ, row 8, column Antwort", "工作表“FAQ”，第 8 行，“Antwort”列"),
+        (Place("a.csv", 3), "note", "row 3, column note", "第 3 行，“note”列"),
+        (Place("a.jsonl", 3), "note", "row 3, field note", "第 3 行，字段“note”"),
+        (Place("a.txt", 3), None, "row 3", "第 3 行"),
+        (Place("a.txt"), None, "", ""),
+    ],
+)
+def test_places_are_said_in_words(place: Place, column: str | None, english: str, chinese: str) -> None:
+    use_language("en")
+    assert place.in_words(column, place.file) == english
+    assert place.in_words(column, "other.zip") == ", ".join(part for part in (place.file, english) if part)
+    use_language("zh")
+    assert place.in_words(column, place.file) == chinese
+
+
+def test_a_word_follows_its_number() -> None:
+    assert say("cli.check.good", conversations=1) == "Fine: 1 conversation can be trained on."
+    assert say("cli.check.good", conversations=0) == "Fine: 0 conversations can be trained on."
+    said = say("cli.profile.title", file="{a|b}", conversations=1234, turns=1)
+    assert said == "{a|b}: 1,234 conversations with 1 question."
+    with pytest.raises(KeyError):
+        say("cli.check.good")
+
+
+def test_places_are_spelled_for_programs() -> None:
     assert [str(p) for p in (Place("a.csv", 3), Place("b.xlsx", 8, "Sheet1"), Place("c.json"))] == [
         "a.csv:3",
         "b.xlsx Sheet1:8",

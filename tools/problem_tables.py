@@ -56,7 +56,8 @@ def _sentences(language: Language) -> dict[str, str]:
 
 
 def _cell(sentence: str) -> str:
-    """One line; what the sentence fills in stands as three dots."""
+    """One line; what the sentence fills in stands as three dots, a word in two forms in its second."""
+    sentence = re.sub(r"\{[a-z_]+:[^{}|]*\|([^{}|]*)\}", r"\1", sentence)
     filled = re.sub(r"(?<!\{)\{[a-z_]+[^{}]*\}(?!\})", "...", sentence).replace("{{", "{").replace("}}", "}")
     return " ".join(filled.split()).replace("|", "\\|").replace("<", "&lt;")
 

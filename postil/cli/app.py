@@ -111,7 +111,9 @@ def _show(failure: Failure, as_json: bool) -> None:
     screen = open_screen(as_json, to_stderr=True)
     if screen.is_terminal and failure.exit_code == INTERRUPTED:
         screen.line("")  # after the terminal's own ^C
-    show_problems(screen, failure.problems)
+    files = {problem.place.file for problem in failure.problems}
+    named = next((file for file in files if len(files) == 1 and file in failure.message), "")
+    show_problems(screen, failure.problems, known_file=named)
     screen.line(failure.message, "bold red" if failure.exit_code < INTERRUPTED else "bold")
     if failure.hint:
         screen.line(failure.hint)

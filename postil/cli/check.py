@@ -7,9 +7,17 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from postil.cli.check_view import show_examples, show_found, show_reading, show_verdict, write_list
+from postil.cli.check_view import check_list_path, show_examples, show_found, show_reading, show_verdict, write_list
 from postil.cli.exits import describe_failure
-from postil.cli.options import AsJson, EncodingOption, LanguageOption, MapOption, SingleTurnOption, read_options
+from postil.cli.options import (
+    AsJson,
+    EncodingOption,
+    LanguageOption,
+    MapOption,
+    SingleTurnOption,
+    check_columns,
+    read_options,
+)
 from postil.cli.screen import Screen, open_screen
 from postil.data.files.unreadable import unreadable
 from postil.data.options import ReadOptions
@@ -37,14 +45,19 @@ def check(
     """Checks a file; ends with 65 when rows could not train.
 
     Raises:
+        UsageError: an option is wrong, or names a column that the file does not have.
+        CannotWriteError: the list of problems cannot be written where it was asked for.
         DataError: the file as a whole cannot be read; with `--json` the object says so instead.
         MissingInputError: there is no such file; with `--json` as before.
     """
     screen = open_screen(as_json)
     options = read_options(columns, encoding, single_turn)
+    if list_file is not None:
+        check_list_path(list_file)
     try:
         with _signs_of_life(screen, file) as seen:
             records = read_records(file, options)
+            check_columns(records)
             report = validate_dataset(_watched(records, seen), system, single_turn=single_turn, keep=False, near=True)
     except (DataError, MissingInputError) as error:
         if not as_json:
@@ -75,7 +88,7 @@ def _show(screen: Screen, file: Path, options: ReadOptions, records: Records, re
     if screen.as_json:
         return
     show_reading(screen, records, report)
-    show_found(screen, report.problems)
+    show_found(screen, report.file, report.problems)
     show_examples(screen, report)
     show_verdict(screen, file, options, report)
 

@@ -22,6 +22,14 @@ PREVIEW_LINES = 5
 PREVIEW_CHARS = 100
 MOST_SOURCES = 20
 SURE = 0.9
+_STDIN_ENDINGS = {
+    "jsonl": ".jsonl",
+    "json": ".json",
+    "csv": ".csv",
+    "md": ".md",
+    "xlsx": ".xlsx",
+    "parquet": ".parquet",
+}
 LIST_COLUMNS = ("code", "severity", "file", "sheet", "row", "column", "json_path", "message", "hint", "excerpt", "fix")
 
 
@@ -78,12 +86,13 @@ def show_examples(screen: Screen, report: ValidationReport) -> None:
     """Two conversations as they will be learned."""
     for conversation in report.examples[:NUM_EXAMPLES]:
         screen.line("")
-        screen.say("cli.check.example", "dim", place=conversation.place)
+        screen.say("cli.check.example", "dim", place=conversation.place.in_words(known_file=report.file))
         for message in conversation.messages:
             calls = " ".join(
                 f"{call.name}({json.dumps(dict(call.arguments), ensure_ascii=False)})" for call in message.tool_calls
             )
-            screen.line(f"  {message.role}: {' '.join(part for part in (message.content, calls) if part)}")
+            text = " ".join(part for part in (message.content, calls) if part)
+            screen.line(say("cli.check.message", role=say(f"cli.role.{message.role}"), text=text))
 
 
 def show_verdict(screen: Screen, file: Path, options: ReadOptions, report: ValidationReport) -> None:
@@ -95,6 +104,7 @@ def show_verdict(screen: Screen, file: Path, options: ReadOptions, report: Valid
     key = "cli.check.good" if not report.errors else "cli.check.some_bad" if usable else "cli.check.all_bad"
     screen.say(key, "bold", conversations=usable, bad=report.dropped)
     if str(file) == "-":
+        screen.say("cli.check.save_first", name=f"faq{_STDIN_ENDINGS.get(report.format, '.txt')}")
         return
     fixes = [p.fix for p in report.problems if p.fix and p.fix.automatic]
     left_out = {place for fix in fixes if fix.action == "drop_row" for place in fix.places}
@@ -113,25 +123,44 @@ def fixed_name(file: Path, file_format: str) -> Path:
     return file.with_name(f"{file.stem}-fixed{endings.get(file_format, file.suffix)}")
 
 
-def show_found(screen: Screen, problems: Sequence[Problem]) -> None:
-    """Problems by kind, with what mends each."""
+def show_found(screen: Screen, file: str, problems: Sequence[Problem]) -> None:
+    """Problems by kind, with what mends each.
+
+    Args:
+        file: the name that need not be said on every line.
+    """
     if problems:
         screen.line("")
-    show_problems(screen, problems, with_fixes=True)
+    show_problems(screen, problems, known_file=file, with_fixes=True)
     if max(Counter(p.code for p in problems).values(), default=0) > MOST_PER_CODE:
         screen.say("cli.check.whole_list", "dim")
+
+
+def check_list_path(path: Path) -> None:
+    """Sees to it, before a file is read for minutes, that the list of its problems can be written to `path`.
+
+    Raises:
+        UsageError: the name ends in neither .csv nor .json.
+        CannotWriteError: the file is there already, or there is no such folder.
+    """
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise UsageError("cli.check.list_kind", path=path)
+    if path.exists():
+        raise CannotWriteError("cli.check.list_exists", path=path)
+    if not path.parent.is_dir():
+        raise CannotWriteError("cli.check.list_no_folder", path=path, folder=path.parent)
 
 
 def write_list(problems: Iterable[Problem], path: Path) -> None:
     """Every problem, one a row of a .csv or one an item of a .json.
 
+    Args:
+        path: `check_list_path` found nothing wrong with it.
+
     Raises:
-        UsageError: the name ends in neither.
-        CannotWriteError: the file is there already.
+        CannotWriteError: the file has come to be there since.
     """
     suffix = path.suffix.lower()
-    if suffix not in (".csv", ".json"):
-        raise UsageError("cli.check.list_kind", path=path)
     try:
         with path.open("x", encoding="utf-8-sig" if suffix == ".csv" else "utf-8", newline="") as file:
             if suffix == ".csv":
@@ -142,6 +171,9 @@ def write_list(problems: Iterable[Problem], path: Path) -> None:
                 json.dump([problem.as_dict() for problem in problems], file, ensure_ascii=False, indent=1)
     except FileExistsError:
         raise CannotWriteError("cli.check.list_exists", path=path) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CannotWriteError("data.cannot_write", path=str(path), reason=reason) from error
 
 
 def _list_row(problem: Problem) -> Iterator[str]:

@@ -66,6 +66,8 @@ def _describe(error: BaseException) -> Failure:
         return _failure("cli.disk_full", CANNOT_WRITE, path=error.filename or ".")
     if isinstance(error, OSError) and error.errno in _NOT_ALLOWED:
         return _failure("cli.not_allowed", CANNOT_WRITE, path=error.filename or "?")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return _failure("cli.name_too_long", CANNOT_WRITE, path=error.filename or "?")
     if _is_out_of_memory(error):
         return _failure("cli.out_of_memory", UNAVAILABLE)
     return _failure("cli.bug", BUG, kind=type(error).__name__, detail=" ".join(str(error).split()) or "-")

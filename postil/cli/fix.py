@@ -14,6 +14,7 @@ from postil.cli.options import (
     LanguageOption,
     MapOption,
     SingleTurnOption,
+    check_columns,
     read_options,
     spell_options,
 )
@@ -22,8 +23,12 @@ from postil.data.corrected.changes import Change, changed_records, list_all_chan
 from postil.data.corrected.settling import Settled, settle
 from postil.data.corrected.writing import Written, check_target, write_corrected
 from postil.data.options import ReadOptions
+from postil.data.records import read_records
+from postil.data.reports import ValidationReport
+from postil.data.validation import validate_dataset
 from postil.errors import CannotWriteError, DataError, UsageError
 from postil.language import has_sentence, say
+from postil.problems import Problem
 
 NUM_SHOWN = 3
 _EXCERPT_CHARS = 60
@@ -45,8 +50,10 @@ def fix(
 ) -> int:
     """Writes a corrected copy; ends with 65 when rows are left that cannot train.
 
+    Where `only` names known problems that the file does not have, nothing is written, and that is no failure.
+
     Raises:
-        UsageError: no output is named, it is the original itself, or a code is unknown.
+        UsageError: no output is named, it is the original itself, a code is unknown, or a column is not there.
         CannotWriteError: the output exists, or cannot be written.
         DataError: the file cannot be read, or a change cannot be written in its format.
     """
@@ -55,17 +62,24 @@ def fix(
     only, excluded = _codes(only), _codes(excluded)
     if output is None and not dry_run:
         raise UsageError("cli.fix.no_output", file=str(file))
+    _refuse_unknown_codes([*only, *excluded], file, options)
     _check_overlay_path(save_overlay, file, output, force)
     settled = settle(file, options, only=only, excluded=excluded)
+    check_columns(settled.records)
+    is_unmatched = bool(only) and not settled.overlay.edits
     written: Written | None = None
     if output is not None and dry_run:
         check_target(settled.records, output, force=force)
-    elif output is not None and settled.after.num_conversations:
+    elif output is not None and settled.after.num_conversations and not is_unmatched:
         written = write_corrected(settled.records, settled.overlay, output, force=force)
     changes = written.changes if written else _changes(settled)
     if save_overlay is not None and written is not None:
         settled.overlay.write(save_overlay)
-    _show(screen, settled, changes, written)
+    _show_changes(screen, settled, changes)
+    if not changes and not is_unmatched:
+        screen.say("cli.fix.nothing")
+    _show_rest(screen, settled.after)
+    _show_outcome(screen, settled, written, only if is_unmatched else ())
     exit_code = 0 if settled.after.num_conversations and not settled.after.errors else DataError.exit_code
     _show_next(screen, file, written, options, exit_code)
     screen.result(_as_dict(settled, changes, written, save_overlay, exit_code))
@@ -74,11 +88,20 @@ def fix(
 
 def _codes(texts: Sequence[str] | None) -> list[str]:
     """Problem codes, each given by itself or several with commas between."""
-    codes = [code.strip() for text in texts or () for code in text.split(",")]
-    for code in codes:
-        if not code.isidentifier() or not has_sentence(f"problems.{code}"):
-            raise UsageError("cli.fix.no_such_code", code=code)
-    return codes
+    return [code.strip() for text in texts or () for code in text.split(",")]
+
+
+def _refuse_unknown_codes(codes: Sequence[str], file: Path, options: ReadOptions) -> None:
+    unknown = next((c for c in codes if not c.isidentifier() or not has_sentence(f"problems.{c}")), None)
+    if unknown is not None:
+        records = read_records(file, options)
+        report = validate_dataset(records, single_turn=options.single_turn, keep=False, near=True)
+        raise UsageError("cli.fix.no_such_code", code=unknown, codes=_fixable_codes(report.problems))
+
+
+def _fixable_codes(problems: Sequence[Problem]) -> str:
+    """What a machine could fix, unasked or not."""
+    return ", ".join(dict.fromkeys(problem.code for problem in problems if problem.fix)) or say("cli.fix.none")
 
 
 def _check_overlay_path(path: Path | None, file: Path, output: Path | None, force: bool) -> None:
@@ -94,7 +117,8 @@ def _changes(settled: Settled) -> tuple[Change, ...]:
     return list_all_changes(tuple(changed_records(settled.records, settled.overlay)))
 
 
-def _show(screen: Screen, settled: Settled, changes: Sequence[Change], written: Written | None) -> None:
+def _show_changes(screen: Screen, settled: Settled, changes: Sequence[Change]) -> None:
+    """The ledger, and a few changes of each kind."""
     report = settled.after
     counts = {name: getattr(report, name) for name in ("records_in", "kept", "fixed", "dropped")}
     screen.say("cli.run.read", "", file=report.file, format=report.format, **counts)
@@ -102,19 +126,30 @@ def _show(screen: Screen, settled: Settled, changes: Sequence[Change], written: 
         same = [change for change in changes if change.code == code]
         screen.say("cli.fix.code", "bold", code=code, count=count, label=say(f"problems.fix.{same[0].action}"))
         for change in same[:NUM_SHOWN]:
-            _show_change(screen, change)
+            _show_change(screen, change, report.file)
         if count > NUM_SHOWN:
             screen.say("cli.problems.more", "dim", count=count - NUM_SHOWN)
-    if not changes:
-        screen.say("cli.fix.nothing")
+
+
+def _show_rest(screen: Screen, report: ValidationReport) -> None:
+    """What is left for the user: to mend by hand, or to ask for."""
     if report.errors:
         screen.say("cli.fix.by_hand", "bold", count=len(report.errors))
-        show_problems(screen, report.errors)
+        show_problems(screen, report.errors, known_file=report.file)
     if report.warnings:
         codes = ", ".join(dict.fromkeys(problem.code for problem in report.warnings))
         screen.say("cli.fix.warnings_left", count=len(report.warnings), codes=codes)
     if on_request := ", ".join(dict.fromkeys(p.code for p in report.problems if p.fix and not p.fix.automatic)):
         screen.say("cli.fix.on_request", codes=on_request)
+
+
+def _show_outcome(screen: Screen, settled: Settled, written: Written | None, unmatched: Sequence[str]) -> None:
+    """What was written, or why nothing was."""
+    report = settled.after
+    if unmatched:
+        values = {"codes": ", ".join(unmatched), "fixable": _fixable_codes(settled.before.problems)}
+        screen.say("cli.fix.no_match", "bold", **values)
+        return
     if not report.num_conversations:
         screen.say("cli.fix.nothing_left", "bold red")
         return
@@ -129,12 +164,18 @@ def _show(screen: Screen, settled: Settled, changes: Sequence[Change], written: 
         screen.say("cli.fix.other_encoding", encoding=settled.records.encoding)
     if written.format == "docx":
         screen.say("cli.fix.plain_document")
+    if written.look == "too_large":
+        screen.say("cli.fix.too_large_for_look")
+    elif written.look == "not_kept":
+        screen.say("cli.fix.look_not_kept")
+    if written.left_out:
+        parts = say("cli.fix.comma").join(say(f"cli.fix.part.{part}") for part in written.left_out)
+        screen.say("cli.fix.left_out", parts=parts)
 
 
-def _show_change(screen: Screen, change: Change) -> None:
-    column = f" {change.column}" if change.column else ""
+def _show_change(screen: Screen, change: Change, known_file: str) -> None:
     before, after = _around_difference(change.before, change.after)
-    screen.line(f"  {change.place}{column}")
+    screen.line(f"  {change.place.in_words(change.column, known_file)}")
     screen.line(f"    - {before}", "red")
     if after is not None:
         screen.line(f"    + {after}", "green")
@@ -179,6 +220,8 @@ def _as_dict(
         "output": None if written is None else str(written.path),
         "output_format": None if written is None else written.format,
         "output_encoding": None if written is None else written.encoding,
+        "output_look": None if written is None else written.look,
+        "left_out": [] if written is None else list(written.left_out),
         "sha256": settled.overlay.sha256,
         "records_in": report.records_in,
         "kept": report.kept,

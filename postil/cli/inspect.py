@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from postil.cli.inspect_page import inspection_page
-from postil.cli.options import AsJson, Force, Hub, LanguageOption, Offline
+from postil.cli.inspect_page import inspection_page, num_left_out, row_heading
+from postil.cli.options import AsJson, Force, Hub, LanguageOption, Offline, check_mapped_columns
 from postil.cli.screen import Screen, harmless, open_screen, show_problems
 from postil.config import RunConfig, load_config, parse_assignments
 from postil.data.inspection import Counts, ShownRow, ShownToken, count_rows, show_row
@@ -35,6 +35,7 @@ class Inspection:
         stop_marks: the texts on which answering stops.
         problems: of rows that cannot train; the other rows are shown all the same.
         goes_on: the settings leave such rows out.
+        model_max_tokens: what the model can read, where it says so.
     """
 
     file: str
@@ -45,6 +46,7 @@ class Inspection:
     rows: tuple[ShownRow, ...]
     problems: tuple[Problem, ...]
     goes_on: bool
+    model_max_tokens: int | None = None
 
     @property
     def exit_code(self) -> int:
@@ -68,18 +70,28 @@ class Inspection:
     def summary(self) -> list[str]:
         """Counts and verdicts in words."""
         counts = asdict(self.counts)
-        lines = [say("cli.inspect.counts", **counts), say("cli.inspect.lengths", **counts)]
+        lines = [say("cli.inspect.counts" if self.counts.heldout else "cli.inspect.counts_all", **counts)]
+        lines += [say("cli.inspect.lengths", **counts), self._fitting()]
         for name in ("too_long", "split", "shortened", "changed"):
             if counts[name]:
                 lines.append(say(f"cli.inspect.{name}", count=counts[name]))
+        if not self.counts.examples:
+            return lines
         marks = ", ".join(self.stop_marks)
         key = "cli.inspect.stops_all" if self.counts.stops == self.counts.examples else "cli.inspect.stops_some"
         lines.append(say(key, marks=marks, stops=self.counts.stops, examples=self.counts.examples))
-        is_same = all(row.round_trip for row in self.rows)
-        lines.append(
-            say("cli.inspect.round_trip" if is_same else "cli.inspect.round_trip_differs", rows=len(self.rows))
-        )
+        if any(row.examples for row in self.rows):
+            is_same = all(row.round_trip for row in self.rows)
+            lines.append(say("cli.inspect.round_trip" if is_same else "cli.inspect.round_trip_differs"))
         return lines
+
+    def _fitting(self) -> str:
+        """Which length would do: for all, for nearly all, or none that this model can read."""
+        suggested = self.counts.suggested_length_tokens
+        if self.counts.longest <= suggested:
+            return say("cli.inspect.all_fit", tokens=suggested)
+        reads_no_more = self.model_max_tokens is not None and suggested >= self.model_max_tokens
+        return say("cli.inspect.model_reads" if reads_no_more else "cli.inspect.most_fit", tokens=suggested)
 
 
 def inspect(
@@ -103,13 +115,14 @@ def inspect(
     Raises:
         DataError: nothing in the file could train, or it has no such row.
         CannotWriteError: the page exists already, or cannot be written.
-        UsageError: an output without `--html`.
+        UsageError: an output without `--html`, or the file does not have a column that the settings name.
     """
     flags = {"data.file": str(file), "model.base": model, "model.hub": hub, "model.offline": offline or None}
     chosen = load_config(config) if config else RunConfig()
     chosen = chosen.replace({name: value for name, value in flags.items() if value is not None})
     chosen = chosen.replace(parse_assignments(assignments or []))
     page = _page_path(file, html, output, force)
+    check_mapped_columns(chosen.data)
     screen = open_screen(as_json)
     found = inspect_file(chosen, row or [])
     if page is not None:
@@ -139,6 +152,8 @@ def inspect_file(config: RunConfig, numbers: list[int]) -> Inspection:
     Raises:
         DataError: nothing could train, or there is no such row.
     """
+    from postil.models.loading import context_tokens
+
     made, problems = _tokenize(config)
     refused = {p.place for p in problems}
     good = [c for c in made.conversations if c.place not in refused]
@@ -167,6 +182,7 @@ def inspect_file(config: RunConfig, numbers: list[int]) -> Inspection:
         rows=tuple(shown),
         problems=problems,
         goes_on=config.data.drop_bad,
+        model_max_tokens=context_tokens(config.model),
     )
 
 
@@ -204,7 +220,7 @@ def _write_page(page: Path, found: Inspection) -> None:
 
 def _show(screen: Screen, found: Inspection, page: Path | None) -> None:
     if found.problems:
-        show_problems(screen, found.problems)
+        show_problems(screen, found.problems, known_file=Path(found.file).name)
     screen.say("cli.inspect.title", "bold", file=found.file, model=found.model, template=found.template)
     for line in found.summary():
         screen.line(line)
@@ -213,7 +229,7 @@ def _show(screen: Screen, found: Inspection, page: Path | None) -> None:
         return
     screen.show(_legend())
     for row in found.rows:
-        _show_row(screen, row)
+        _show_row(screen, row, Path(found.file).name)
 
 
 def _legend() -> Text:
@@ -225,16 +241,16 @@ def _legend() -> Text:
     return legend.append(say("cli.inspect.blanks"), "dim")
 
 
-def _show_row(screen: Screen, row: ShownRow) -> None:
+def _show_row(screen: Screen, row: ShownRow, known_file: str) -> None:
     screen.line("")
-    values = {"place": row.place, "tokens": row.num_tokens, "trained": row.num_trained}
-    screen.say(f"cli.inspect.part.{row.part}", "bold", **values)
+    screen.line(row_heading(row, known_file), "bold")
     for number, example in enumerate(row.examples, start=1):
         if len(row.examples) > 1:
             screen.say("cli.inspect.example", "dim", number=number, count=len(row.examples))
         screen.show(_coloured(example))
     if row.left_out:
-        screen.say("cli.inspect.left_out", "yellow", tokens=sum(len(t.ids) for t in row.left_out))
+        if row.examples:
+            screen.say("cli.inspect.left_out", "yellow", tokens=num_left_out(row))
         screen.show(_coloured(row.left_out))
 
 

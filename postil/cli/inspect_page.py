@@ -6,6 +6,7 @@ are underlined, left out ones struck through.
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import PurePath
 
 from postil.data.inspection import ShownRow, ShownToken
 from postil.language import current_language, say
@@ -39,14 +40,15 @@ def inspection_page(
     """The whole page in the current language.
 
     Args:
-        title: what was looked at, such as the file's name.
+        title: the file that was looked at; places do not say it again.
         summary: sentences above the rows.
         problems: rows that cannot train.
     """
+    known_file = PurePath(title).name
     heading = escape(say("cli.inspect.page_title", file=title))
     lines = "".join(f"<p>{escape(line)}</p>" for line in summary)
-    refused = "".join(f"<p>{escape(f'{p.place}  {p.message}')}</p>" for p in problems)
-    body = "".join(_section(row) for row in rows)
+    refused = "".join(f"<p>{escape(f'{p.place.in_words(p.column, known_file)}  {p.message}')}</p>" for p in problems)
+    body = "".join(_section(row, known_file) for row in rows)
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         f'<!doctype html>\n<html lang="{current_language()}"><head><meta charset="utf-8">'
@@ -66,16 +68,31 @@ def _legend() -> str:
     return f'<p class="legend">{states}  {control}  <span class="soft">{escape(say("cli.inspect.blanks"))}</span></p>'
 
 
-def _section(row: ShownRow) -> str:
-    values = {"place": row.place, "tokens": row.num_tokens, "trained": row.num_trained}
-    parts = [f"<h2>{escape(say(f'cli.inspect.part.{row.part}', **values))}</h2>"]
+def row_heading(row: ShownRow, known_file: str) -> str:
+    """Which row it is, and what became of its tokens.
+
+    Args:
+        known_file: the file that need not be said.
+    """
+    part = row.part if row.examples else "too_long"
+    values = {"place": row.place.in_words(known_file=known_file), "left_out": num_left_out(row)}
+    return say(f"cli.inspect.part.{part}", tokens=row.num_tokens, trained=row.num_trained, **values)
+
+
+def num_left_out(row: ShownRow) -> int:
+    """Tokens of a row that are in no example."""
+    return sum(len(token.ids) for token in row.left_out)
+
+
+def _section(row: ShownRow, known_file: str) -> str:
+    parts = [f"<h2>{escape(row_heading(row, known_file))}</h2>"]
     for number, example in enumerate(row.examples, start=1):
         if len(row.examples) > 1:
             said = say("cli.inspect.example", number=number, count=len(row.examples))
             parts.append(f'<p class="soft">{escape(said)}</p>')
         parts.append(_tokens(example))
     if row.left_out:
-        said = say("cli.inspect.left_out", tokens=sum(len(t.ids) for t in row.left_out))
+        said = say("cli.inspect.left_out", tokens=num_left_out(row)) if row.examples else ""
         parts.append(f'<p class="soft">{escape(said)}</p>{_tokens(row.left_out)}')
     return f"<section>{''.join(parts)}</section>"
 

@@ -1,15 +1,19 @@
 """Options that several verbs share."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from postil.config import known_encoding, parse_map
+from postil.config import DataConfig, known_encoding, parse_map
 from postil.data.options import PURPOSES, Purpose, ReadOptions
+from postil.data.records import Records, read_records
+from postil.data.shapes.columns import normalize_name
 from postil.errors import UsageError
 from postil.language import LANGUAGES, Language, use_language
+from postil.problems import Problem
 
 
 def choose_language(value: str | None) -> str | None:
@@ -45,6 +49,62 @@ def read_options(columns: Sequence[str] | None, encoding: str | None, single_tur
     except ValueError:
         raise UsageError("cli.no_such_encoding", name=encoding) from None
     return ReadOptions(codec, mapped, single_turn)
+
+
+def check_columns(records: Records) -> None:
+    """Sees to it that a file has the columns that its options name.
+
+    It is read to the first entry that has them, or to its end: records of one JSON file need not have the same fields,
+    and of several sheets or files one with these columns is enough.
+
+    Raises:
+        UsageError: a column is nowhere; those that there are are named.
+    """
+    missing: str | None = None
+    seen: dict[str, None] = {}
+    for part in records.members or (records,) if records.options.columns else ():
+        if isinstance(part, Records):
+            missing = _find_missing_column(part, seen)
+            if missing is None:
+                return
+    if missing is not None and seen:
+        near = difflib.get_close_matches(missing, seen, n=1)
+        key = "cli.no_such_column.nearest" if near else "cli.no_such_column"
+        raise UsageError(key, name=missing, file=records.name, near="".join(near), columns=", ".join(seen))
+
+
+def check_mapped_columns(data: DataConfig) -> None:
+    """The same for the settings of a run; a prepared folder has no columns any more.
+
+    Raises:
+        UsageError: as `check_columns`.
+        DataError: the file cannot be read.
+    """
+    from postil.data.prepared import is_prepared  # pyarrow, which most verbs do without
+
+    source = Path(data.file or "")
+    if data.map and source.exists() and not is_prepared(source):
+        check_columns(read_records(source, ReadOptions(data.encoding, data.map, data.single_turn)))
+
+
+def _find_missing_column(records: Records, seen: dict[str, None]) -> str | None:
+    """A column that the options name and this file lacks; its own columns are added to `seen`."""
+    missing: str | None = None
+    wanted = {normalize_name(name): name for name in records.options.columns.values()}
+    for item in records:
+        if isinstance(item, Problem):
+            if item.code == "unknown_column":  # a sheet; its columns may also be named by letters
+                missing = item.column
+                seen |= dict.fromkeys(str(item.values["columns"]).split(", "))
+        elif records.format not in ("json", "jsonl", "parquet") or not item.fields:
+            return None
+        else:
+            seen |= dict.fromkeys(item.fields)
+            wanted = {key: name for key, name in wanted.items() if key not in map(normalize_name, item.fields)}
+            if not wanted:
+                return None
+            missing = next(iter(wanted.values()))
+    return missing
 
 
 def spell_options(options: ReadOptions, *, as_settings: bool = False) -> list[str]:

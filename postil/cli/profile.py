@@ -16,6 +16,7 @@ from postil.cli.options import (
     MapOption,
     Offline,
     SingleTurnOption,
+    check_columns,
     read_options,
 )
 from postil.cli.prose import Prose
@@ -53,12 +54,14 @@ def profile(
 
     Raises:
         DataError: not one row of the file could train.
-        UsageError: there is no such purpose.
+        UsageError: there is no such purpose, or no such column.
     """
     screen = open_screen(as_json)
     chosen = _purpose(purpose)
     options = read_options(columns, encoding, single_turn)
-    report = validate_dataset(read_records(file, options), single_turn=single_turn)
+    records = read_records(file, options)
+    check_columns(records)
+    report = validate_dataset(records, single_turn=single_turn)
     if not report.conversations:
         raise DataError("cli.profile.nothing", file=report.file, problems=report.errors)
     count_tokens = _token_counter(model, hub, offline, report.conversations) if model else None

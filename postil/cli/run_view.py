@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from postil import events
 from postil.cli.screen import Screen, duration
+from postil.data.splits import MIN_ROWS_TO_SPLIT
 from postil.language import say
 
 MOST_PLACES = 20
@@ -33,6 +34,7 @@ class RunView:
     run_dir: Path | None = None
     has_checkpoint: bool = False
     is_training: bool = False
+    _num_heldout: int = field(default=0, repr=False)
     _bar: Progress | None = field(default=None, repr=False)
 
     def __enter__(self) -> "RunView":
@@ -54,15 +56,20 @@ class RunView:
         self.is_training = event.phase == "train"
         if event.phase in ("load", "evaluate", "save"):
             self._take_bar_down()
-            self.screen.note(f"cli.phase.{event.phase}", "dim")
+            if event.phase != "evaluate" or self._num_heldout:  # else nobody is asked
+                self.screen.note(f"cli.phase.{event.phase}", "dim")
 
     def _show_DataRead(self, event: events.DataRead) -> None:
         values = {name: getattr(event, name) for name in ("file", "format", "records_in", "kept", "fixed", "dropped")}
         self.screen.note("cli.run.read", **values)
 
     def _show_DataSplit(self, event: events.DataSplit) -> None:
+        self._num_heldout = event.heldout
         key = "cli.run.split" if event.heldout else "cli.run.no_heldout"
-        self.screen.note(key, train=event.train, heldout=event.heldout, questions=event.heldout_questions)
+        if event.train < MIN_ROWS_TO_SPLIT and not event.heldout:
+            key = "cli.run.too_few_to_hold_out"
+        counts = {"train": event.train, "heldout": event.heldout, "questions": event.heldout_questions}
+        self.screen.note(key, needed=MIN_ROWS_TO_SPLIT, **counts)
 
     def _show_Tokenized(self, event: events.Tokenized) -> None:
         share = event.trained_tokens / max(1, event.tokens)

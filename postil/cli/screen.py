@@ -13,7 +13,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -22,10 +23,12 @@ from rich.text import Text
 from postil.cli.prose import Prose
 from postil.events import AnyEvent, encode_event
 from postil.language import current_language, say
-from postil.problems import Fix, Problem
+from postil.problems import Fix, Place, Problem
 
 MOST_PER_CODE = 20
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+MOST_ROWS_LISTED = 8
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile(_STEERING.pattern + r"|[\t\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,12 @@ class Screen:
     def event(self, event: AnyEvent) -> None:
         """With `--json`: prints the event."""
         if self.as_json:
-            _write_line(encode_event(event))
+            _write_line(encode_event(event).decode())
 
     def result(self, values: Mapping[str, Any]) -> None:
         """With `--json`: prints the one object that ends the output."""
         if self.as_json:
-            _write_line(json.dumps(values, ensure_ascii=False, default=str).encode() + b"\n")
+            _write_line(json.dumps(values, ensure_ascii=False, default=str) + "\n")
 
 
 def open_screen(as_json: bool = False, quiet: bool = False, *, to_stderr: bool = False) -> Screen:
@@ -105,14 +108,32 @@ def harmless(text: str) -> str:
 
 def shell_line(arguments: Iterable[object]) -> str:
     """A command line that the user's shell reads as these arguments."""
-    words = [str(argument) for argument in arguments]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    words = [_spelled(argument) for argument in arguments]
+    return harmless(subprocess.list2cmdline(words)) if os.name == "nt" else " ".join(map(_shell_word, words))
 
 
-def show_problems(screen: Screen, problems: Sequence[Problem], *, with_fixes: bool = False) -> None:
+def _spelled(argument: object) -> str:
+    """A file whose name begins like an option is named with its folder."""
+    is_like_option = isinstance(argument, Path) and str(argument).startswith("-")
+    return f"{os.curdir}{os.sep}{argument}" if is_like_option else str(argument)
+
+
+def _shell_word(word: str) -> str:
+    """One word for a POSIX shell; a name that would steer the terminal in the way bash and zsh spell its bytes."""
+    if not _UNPRINTABLE.search(word):
+        return shlex.quote(word)
+    quoted = word.replace("\\", "\\\\").replace("'", "\\'")
+    spelled = _UNPRINTABLE.sub(lambda found: "".join(f"\\x{byte:02x}" for byte in os.fsencode(found[0])), quoted)
+    return f"$'{spelled}'"
+
+
+def show_problems(
+    screen: Screen, problems: Sequence[Problem], *, known_file: str = "", with_fixes: bool = False
+) -> None:
     """Lists problems by kind, errors first, at most 20 of each; the rest are counted. Nothing goes unsaid.
 
     Args:
+        known_file: the one file that was named; it is not said again on every line.
         with_fixes: also says what `postil fix` does about each kind.
     """
     totals = Counter((p.severity, p.code) for p in problems)
@@ -125,20 +146,35 @@ def show_problems(screen: Screen, problems: Sequence[Problem], *, with_fixes: bo
         style = "red" if severity == "error" else "yellow"
         screen.say(f"cli.problems.{severity}", style, count=total, code=code, hint=advice)
         for problem in same[:MOST_PER_CODE]:
-            screen.line(_problem_line(problem, is_shared))
+            if line := _problem_line(problem, is_shared, known_file):
+                screen.line(line)
         if total > MOST_PER_CODE:
             screen.say("cli.problems.more", "dim", count=total - MOST_PER_CODE)
         if with_fixes:
             _show_fixes(screen, code, [p.fix for p in same if p.fix])
 
 
-def _problem_line(problem: Problem, is_shared: bool) -> str:
-    """Place, column, message unless it stands above already, and what was found unless the message says it."""
+def _problem_line(problem: Problem, is_shared: bool, known_file: str) -> str:
+    """Place, message unless it stands above already, and what was found unless the message says it; "" for nothing."""
     message = "" if is_shared else problem.message
     excerpt = " ".join(problem.excerpt.split())
-    column = f" [{problem.column}]" if problem.column else ""
-    parts = [f"  {problem.place}{column}", message, f"| {excerpt}" if excerpt and excerpt not in message else ""]
-    return "  ".join(part for part in parts if part)
+    place = problem.place.in_words(problem.column, known_file)
+    if not problem.place.row and problem.fix:  # about the whole file, but a machine knows the rows
+        place = " ".join(part for part in (place, _listed_rows(problem.fix.places, known_file)) if part)
+    parts = [place, message, f"| {excerpt}" if excerpt and excerpt not in message else ""]
+    return "".join(f"  {part}" for part in parts if part)
+
+
+def _listed_rows(places: Sequence[Place], known_file: str) -> str:
+    """A few rows by their numbers where one file or sheet has them all, else each place; then how many more."""
+    first, rest = places[:MOST_ROWS_LISTED], len(places) - MOST_ROWS_LISTED
+    if len(places) > 1 and len({(place.file, place.sheet) for place in places}) == 1:
+        where = replace(first[0], row=0).in_words(known_file=known_file)
+        rows = say("cli.problems.rows", rows=say("cli.problems.comma").join(str(place.row) for place in first))
+        listed = say("problems.place.comma").join(part for part in (where, rows) if part)
+    else:
+        listed = say("cli.problems.between").join(place.in_words(known_file=known_file) for place in first)
+    return say("cli.problems.and_more", listed=listed, count=rest) if rest > 0 else listed
 
 
 def _show_fixes(screen: Screen, code: str, fixes: Sequence[Fix]) -> None:
@@ -171,7 +207,8 @@ def byte_size(num_bytes: float) -> str:
     return f"{num_bytes / 1e3:.0f} kB"
 
 
-def _write_line(line: bytes) -> None:
+def _write_line(line: str) -> None:
+    """A line of JSON; what would steer a terminal, or could be taken for a line's end, is spelled as JSON does."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.write(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", line).encode())
     sys.stdout.buffer.flush()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from postil.cli.options import AsJson, Device, Force, Hub, Offline, Quiet
+from postil.cli.options import AsJson, Device, Force, Hub, Offline, Quiet, check_mapped_columns
 from postil.cli.prose import Prose
 from postil.cli.run_view import RunView, show_evaluation
 from postil.cli.screen import Screen, duration, open_screen, shell_line, show_problems
@@ -85,6 +85,7 @@ def train(
         return
     if not Path(chosen.data.file).exists() and not resume:  # said before the seconds that loading takes
         raise MissingInputError("data.no_file", path=chosen.data.file)
+    check_mapped_columns(chosen.data)
     if chosen.model.base == "starter" and model is None and not resume:
         _say_that_starter_is_a_toy(screen, chosen)
     result = _train_or_ask(chosen, screen, resume=resume, samples=samples)
@@ -123,7 +124,7 @@ def _train_or_ask(config: RunConfig, screen: Screen, *, resume: bool, samples: b
     except DataError as error:
         if config.data.drop_bad or not error.problems or not screen.can_ask:
             raise
-        show_problems(screen, error.problems)
+        show_problems(screen, error.problems, known_file=Path(config.data.file or "").name)
         bad = len({str(p.place) for p in error.problems if p.severity == "error"})
         if not _asks_for(screen, say("cli.train.ask_drop", count=bad)):
             raise DataError(error.key, **error.values) from None  # the problems are on the screen already

@@ -1,10 +1,12 @@
 """Each kind of file as a stream of records: which reader yields its entries, and which shape makes records of them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from postil.data.files.documents import read_document
 from postil.data.files.encodings import text_lines
+from postil.data.files.json_repair import Repair, Repairs
 from postil.data.files.json_values import read_json, read_jsonl
 from postil.data.files.old_workbooks import read_old_workbook
 from postil.data.files.parquet import read_parquet
@@ -24,7 +26,14 @@ Entries = Iterator[Record | Problem]
 
 def _json(records: "Records") -> Entries:
     read = read_jsonl if records.format == "jsonl" else read_json
-    return json_records(records.name, read(records.path, records.encoding), records.options)
+    repairs = Repairs(records.repairs.get(records.name, ()))
+    for item in json_records(records.name, read(records.path, records.encoding, repairs), records.options):
+        yield _with_repairs(item, repairs.done) if repairs.done and isinstance(item, Record) else item
+
+
+def _with_repairs(record: Record, done: dict[int, Repair]) -> Record:
+    found = [done.pop(row) for row in (record.rows or (record.place.row,)) if row in done]
+    return replace(record, repairs=tuple(found)) if found else record
 
 
 def _parquet(records: "Records") -> Entries:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -46,6 +46,7 @@ class Records:
         hidden_sheets: the hidden ones, which are not.
         delimiter: of a CSV file.
         members: of a folder or zip, by name; a file that cannot be read is a problem.
+        repairs: rows by file whose JSON is repaired while it is read.
         kept_folder: holds what was unpacked for as long as it may be read.
     """
 
@@ -58,6 +59,7 @@ class Records:
     hidden_sheets: tuple[str, ...] = ()
     delimiter: str = ""
     members: tuple["Records | Problem", ...] = ()
+    repairs: Mapping[str, Collection[int]] = field(default_factory=dict, repr=False, compare=False)
     kept_folder: PrivateFolder | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -71,6 +73,15 @@ class Records:
     def is_table(self) -> bool:
         """True where all records of a sheet share one header."""
         return self.format in ("csv", "xlsx", "xls", "xlsb", "ods")
+
+    def with_repairs(self, rows: Mapping[str, Collection[int]]) -> "Records":
+        """The same, read with the broken JSON of some rows repaired.
+
+        Args:
+            rows: by file.
+        """
+        members = (m.with_repairs(rows) if isinstance(m, Records) else m for m in self.members)
+        return replace(self, members=tuple(members), repairs=rows)
 
     def __iter__(self) -> Iterator[Record | Problem]:
         for member in self.members:
@@ -102,9 +113,9 @@ def read_records(path: Path, options: ReadOptions = _DEFAULTS) -> Records:
     """
     if str(path) == "-":
         return _read_stdin(options)
-    if not path.exists():
-        raise MissingInputError("data.no_file", path=str(path))
     try:
+        if not path.exists():
+            raise MissingInputError("data.no_file", path=str(path))
         return _read_folder(path, options) if path.is_dir() else _read_file(path, shown_name(path.name), options)
     except OSError as error:
         raise _closed(path, error) from error

@@ -93,7 +93,9 @@ class EvaluationReport:
                     not_stopped=self.tuned_not_stopped,
                 )
             )
-        return (*lines, say("evaluation.weak", rows=WEAK_ROWS)) if self.weak else tuple(lines)
+        if self.weak and (self.answers or self.verdict != "cannot_tell"):  # else there is nothing to read or to doubt
+            lines.append(say("evaluation.weak", rows=WEAK_ROWS))
+        return tuple(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape of `report.json`."""

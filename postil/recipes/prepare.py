@@ -154,7 +154,7 @@ def tokenize_split(
 def _all_refused(errors: Sequence[DataError], total: int) -> DataError:
     problems = sorted((p for e in errors for p in e.problems), key=lambda p: (p.place.sheet or "", p.place.row))
     first, rows = problems[0], sum(int(e.values["count"]) for e in errors)
-    told = {"place": first.place, "reason": first.message, "advice": first.hint}
+    told = {"place": first.place.in_words(), "reason": first.message, "advice": first.hint}
     return DataError("tokens.rows_refused", problems=problems, count=rows, total=total, **told)
 
 

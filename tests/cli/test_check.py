@@ -46,7 +46,7 @@ def test_a_person_reads_what_was_found_where(shell: Shell, workbook: Path) -> No
     assert "names of the columns in row 3" in out
     assert "question = 提问" in out and "answer = 回复" in out
     assert "旧表" in out
-    assert "客服.xlsx Sheet:5" in out
+    assert "  sheet Sheet, row 5, column 回复\n" in out
     assert "(missing_answer)" in out
     assert "1 mended" not in out and "1 kept + 0 mended + 1 left out" in out
     assert "postil fix " in out and "客服-fixed.xlsx" in out
@@ -179,7 +179,7 @@ def test_harmless_leaves_plain_text_alone() -> None:
     assert harmless("a\r\nb\rc\x00") == "a\nb\\rc\\x00"
 
 
-def test_every_problem_goes_into_a_list(shell: Shell, tmp_path: Path) -> None:
+def test_every_problem_goes_into_a_list(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("question,answer\n" + "".join(f"=1+{n},\n" for n in range(30)) + "ok?,ok then\n", "utf-8")
     code, out, _ = shell("check", file, "--all", "list.csv")
@@ -192,7 +192,8 @@ def test_every_problem_goes_into_a_list(shell: Shell, tmp_path: Path) -> None:
     shell("check", file, "--all", "list.json")
     assert len(json.loads(Path("list.json").read_text("utf-8"))) == len(rows)
     before = file.read_bytes()
-    for taken in ("list.csv", file):
+    monkeypatch.setattr("postil.cli.check.read_records", lambda *_: pytest.fail("read before the list was looked at"))
+    for taken in ("list.csv", file, "no folder/list.csv"):
         assert shell("check", file, "--all", taken)[0] == 73
     assert file.read_bytes() == before
     assert shell("check", file, "--all", "list.txt")[0] == 64
@@ -234,3 +235,67 @@ def test_a_way_out_is_shown_where_nothing_can_train_yet(shell: Shell, tmp_path: 
     assert "postil fix log.txt -o log-fixed.txt" in out
     assert shell("fix", "log.txt", "-o", "log-fixed.txt")[0] == 0
     assert shell("check", "log-fixed.txt")[0] == 0
+
+
+@pytest.mark.parametrize("verb", [("check",), ("fix", "--dry-run"), ("profile",), ("inspect",), ("train",)])
+def test_a_column_that_is_nowhere_is_said_before_anything_else(shell: Shell, tmp_path: Path, verb: tuple[str]) -> None:
+    (tmp_path / "t.csv").write_text("question,answer,note\n" + "".join(f"q {n}?,a {n}.,x\n" for n in range(9)), "utf-8")
+    rows = [{"ask": f"q {n}?", "reply": f"a {n}."} for n in range(9)]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    for file, wrong, near, columns in (
+        ("t.csv", "question=qestion,answer=answer", "did you mean `question`", "question, answer, note"),
+        ("r.jsonl", "question=ask,answer=Antwort", "no column `Antwort`", "ask, reply"),
+    ):
+        map_option = ["--set", f"map={wrong}"] if verb[0] in ("inspect", "train") else ["--map", wrong]
+        code, out, err = shell(verb[0], file, *verb[1:], *map_option)
+        assert (code, out) == (64, "")
+        assert near in err and f"The columns are: {columns}." in err
+
+
+def test_a_column_may_be_a_letter_or_in_some_records_or_sheets_only(
+    shell: Shell, workbook: Path, tmp_path: Path
+) -> None:
+    assert shell("check", workbook, "--map", "question=A,answer=B")[0] == 65
+    rows = [{"ask": "q1?", "said": "a1."}, {"Ask": "q2?", "reply": "a2."}]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert shell("check", "r.jsonl", "--map", "question=ask,answer=reply")[0] != 64
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.csv").write_text("x,y\n1,2\n", "utf-8")
+    (folder / "b.csv").write_text("frage,antwort\nWann offen?,Um neun.\n", "utf-8")
+    assert shell("check", folder, "--map", "question=frage,answer=antwort")[0] == 0
+    code, _, err = shell("check", folder, "--map", "question=Frag,answer=antwort")
+    assert code == 64 and "did you mean `frage`" in err
+
+
+def test_places_are_said_in_words_and_rows_are_named(shell: Shell, tmp_path: Path) -> None:
+    rows = [{"question": f"q {n}?", "answer": f"a {n}. " if n < 11 else f"a {n}."} for n in range(12)]
+    for name in ("a.jsonl", "folder/a.jsonl", "folder/b.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    _, out, _ = shell("check", "a.jsonl")
+    assert "\n  rows 1, 2, 3, 4, 5, 6, 7, 8 and 3 more\n" in out
+    assert "An example (row 1), as it is read:" in out
+    _, out, _ = shell("check", "a.jsonl", "--lang", "zh")
+    assert "\n  第 1、2、3、4、5、6、7、8 行，另有 3 处\n" in out
+    assert "  用户：q 0?\n  助手：a 0." in out and "user:" not in out
+    _, out, _ = shell("check", "folder", "--lang", "en")
+    assert "a.jsonl, row 1; a.jsonl, row 2" in out
+    assert "An example (a.jsonl, row 1)" in out
+    (tmp_path / "bad.csv").write_text("question,answer\nq1?,a1.\nq2?,\n", "utf-8")
+    assert "\n  第 3 行，“answer”列\n" in shell("check", "bad.csv", "--lang", "zh")[1]
+
+
+def test_what_was_piped_in_is_to_be_saved_first(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = io.BytesIO(b"question,answer\nWhen do you open?,At nine.\nAnd on Sunday?,\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=piped, isatty=lambda: False))
+    code, out, _ = shell("check", "-")
+    assert code == 65
+    assert "`postil check faq.csv`, then `postil fix`" in out
+
+
+def test_one_is_not_several(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("question,answer\nWhen do you open?, At nine.\n", "utf-8")
+    _, out, _ = shell("check", "one.csv")
+    assert "1 row = 1 kept" in out and "1 conversation can be trained" in out and "in 1 row: Trim" in out
+    assert "1 entry;" in out

@@ -1,12 +1,14 @@
 """`postil fix`: a corrected copy, what was done, what is left."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
 from openpyxl import Workbook, load_workbook
 
 from postil.data.checks.overlay import read_overlay
+from postil.data.corrected import workbook_parts
 from postil.data.records import read_records
 from postil.data.validation import validate_dataset
 from tests.cli.conftest import Shell, last_json
@@ -36,7 +38,7 @@ def test_it_shows_what_was_changed_and_what_to_do_next(shell: Shell, messy_file:
     assert "html: 1" in out
     assert "- Where <b>are</b> you?" in out
     assert "+ Where are you?" in out
-    assert "messy.jsonl:4" in out
+    assert "\n  row 4\n" in out and "\n  row 3, field question\n" in out
     assert "postil train out.jsonl" in out
     assert "conflicting_answers" in out
     assert validate_dataset(read_records(Path("out.jsonl"))).errors == ()
@@ -152,3 +154,57 @@ def test_what_is_masked_stands_nowhere_in_the_copy_nor_on_the_screen(shell: Shel
     cells = [str(cell) for sheet in sheets for row in sheet.iter_rows(values_only=True) for cell in row]
     assert any("王小姐" in cell for cell in cells)
     assert not [cell for cell in cells if "13812345678" in cell]
+
+
+def test_a_code_that_the_file_does_not_have_writes_nothing(shell: Shell, messy_file: Path) -> None:
+    code, out, _ = shell("fix", messy_file, "-o", "out.jsonl", "--only", "mojibake", "--save-overlay", "o.json")
+    assert code == 65  # the row without an answer is still there
+    assert "nothing written" in out and "no mojibake" in out
+    assert "What it could fix: duplicate, html, missing_answer, personal_data, conflicting_answers." in out
+    assert "There is nothing here" not in out and "with -o and a file name" not in out
+    assert not Path("out.jsonl").exists() and not Path("o.json").exists()
+    result = last_json(shell("fix", messy_file, "-o", "out.jsonl", "--only", "mojibake", "--json")[1])
+    assert (result["output"], result["num_edits"]) == (None, 0)
+
+
+def test_nothing_asked_for_in_a_good_file_is_no_failure(shell: Shell, good_file: Path) -> None:
+    code, out, _ = shell("fix", good_file, "-o", "out.jsonl", "--only", "html")
+    assert code == 0
+    assert "What it could fix: nothing" in out
+    assert not Path("out.jsonl").exists()
+
+
+def test_an_unknown_code_is_answered_with_those_of_the_file(shell: Shell, messy_file: Path) -> None:
+    code, _, err = shell("fix", messy_file, "-o", "out.jsonl", "--only", "htlm")
+    assert code == 64
+    assert "htlm" in err and "html" in err.replace("htlm", "") and "personal_data" in err
+
+
+def test_a_name_without_an_ending_is_answered_with_the_whole_name(shell: Shell, messy_file: Path) -> None:
+    code, _, err = shell("fix", messy_file, "-o", "clean")
+    assert code == 64
+    assert "-o clean.jsonl" in err
+
+
+@pytest.mark.parametrize(
+    ("language", "plain", "parts"), [("en", "too large", "pictures"), ("zh", "太大", "图片和图形")]
+)
+def test_what_became_of_the_look_of_a_workbook_is_said(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, plain: str, parts: str
+) -> None:
+    workbook = Workbook()
+    for row in (("question", "answer"), ("When?", "At <b>nine</b>."), ("Where?", "In the park.")):
+        workbook.worksheets[0].append(row)
+    workbook.save(tmp_path / "a.xlsx")
+    _, out, _ = shell("fix", "a.xlsx", "-o", "b.xlsx", "--lang", language)
+    assert plain not in out
+    assert parts not in out
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "a") as archive:
+        archive.writestr("xl/media/image1.png", "x")
+    _, out, _ = shell("fix", "a.xlsx", "-o", "c.xlsx", "--json")
+    result = last_json(out)
+    assert (result["output_look"], result["left_out"]) == ("kept", ["pictures"])
+    monkeypatch.setattr(workbook_parts, "MAX_ITEMS", 0)
+    _, out, _ = shell("fix", "a.xlsx", "-o", "d.xlsx", "--lang", language)
+    assert plain in out
+    assert parts in out

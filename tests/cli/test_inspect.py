@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from postil.cli.inspect import Inspection
 from postil.config import RunConfig
+from postil.data.inspection import Counts
 from postil.recipes.prepare import prepare, tokenize_file
 from tests.cli.conftest import Shell, last_json
 
@@ -26,10 +28,12 @@ def test_rows_are_shown_with_what_is_learned(shell: Shell, chats: Path) -> None:
     code, out, _ = shell("inspect", chats)
     assert code == 0
     assert "⟦你好··🙂↵\nok<|im_end|>⟧" in out
-    assert "chats.jsonl:1" in out and "chats.jsonl:3" in out and "chats.jsonl:4" not in out
+    assert "\nrow 1: " in out and "\nrow 3: " in out and "\nrow 4: " not in out
+    assert " takes all of them.\n" in out and "99.5" not in out
+    assert "kept away" not in out
     assert "teach the model to stop (<|im_end|>" in out
     code, out, _ = shell("inspect", chats, "--row", 4, "--lang", "zh")
-    assert code == 0 and "chats.jsonl:4" in out and "chats.jsonl:1" not in out and "要学" in out
+    assert code == 0 and "\n第 4 行：" in out and "\n第 1 行：" not in out and "要学" in out
 
 
 def test_json_holds_the_very_tokens_that_train(shell: Shell, chats: Path) -> None:
@@ -53,6 +57,36 @@ def test_a_length_shows_what_it_would_leave_out(shell: Shell, chats: Path) -> No
     found = last_json(out)
     assert found["counts"]["shortened"] >= 1
     assert {t["state"] for t in found["rows"][0]["left_out"]} == {"cut"}
+
+
+def test_a_row_that_is_left_out_whole_says_so(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "faq.jsonl"
+    rows = [{"instruction": "q", "response": "a" * (700 if n == 0 else 5)} for n in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    code, out, _ = shell("inspect", path, "--set", "max_length_tokens=64")
+    assert code == 0
+    assert "\nrow 1: too long, not used at all; its " in out
+    assert "0 tokens, 0 learned" not in out and "Left out for its length" not in out
+    assert "Left out for their length: 1 conversation.\n" in out
+    assert "examples that train: 3. " in out
+    assert shell("inspect", path, "--set", "max_length_tokens=64", "--html")[0] == 0
+    assert "row 1: too long, not used at all" in (tmp_path / "faq.tokens.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("longest", "suggested", "model_max", "said"),
+    [
+        (300, 256, 2048, "A length of 256 takes 99.5 % of them."),
+        (250, 256, 2048, "A length of 256 takes all of them."),
+        (3000, 2048, 2048, "This model reads at most 2048."),
+        (3000, 2048, None, "A length of 2048 takes 99.5 % of them."),
+    ],
+)
+def test_what_a_length_is_good_for_is_true(longest: int, suggested: int, model_max: int | None, said: str) -> None:
+    counts = Counts(900, 800, 100, 9000, 3000, longest, 4096, suggested, 0, 0, 0, 0, 800)
+    found = Inspection("a.csv", "starter", "starter", ("<end>",), counts, (), (), False, model_max)
+    assert said in found.summary()
+    assert not any("rows shown" in line for line in found.summary())  # none is
 
 
 def test_the_page_is_whole_escaped_and_never_overwritten(shell: Shell, chats: Path, tmp_path: Path) -> None:

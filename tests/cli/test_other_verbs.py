@@ -33,9 +33,9 @@ def test_check_lists_at_most_twenty_of_a_kind_and_shows_what_was_read(shell: She
     code, out, _ = shell("check", bad_file)
     assert code == 65
     assert "27 rows = 2 kept + 0 mended + 25 left out" in out
-    assert "bad file.csv:3 " in out
-    assert "bad file.csv:22 " in out
-    assert "bad file.csv:23 " not in out
+    assert "\n  row 3, column 答案\n" in out
+    assert "\n  row 22, column 答案\n" in out
+    assert "\n  row 23, column 答案\n" not in out
     assert "5 more of this kind" in out
     assert "user: 几点开门？" in out
 

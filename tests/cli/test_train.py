@@ -20,10 +20,13 @@ from postil.cli.run_view import RunView
 from postil.cli.screen import Screen
 from postil.cli.stopping import stop_on_signals
 from postil.config import RunConfig
+from postil.data.splits import MIN_ROWS_TO_SPLIT
+from postil.data.validation import FEW_ROWS
 from postil.errors import DataError, Stopped, UsageError
 from postil.evaluation.report import EvaluationReport
+from postil.evaluation.verdict import FEWEST_QUESTIONS, WEAK_ROWS
 from postil.events import Report, ShouldStop
-from postil.language import use_language
+from postil.language import LANGUAGES, Language, say, use_language
 from postil.problems import Place, Problem
 from postil.recipes.result import RunResult
 from tests.cli.conftest import Shell, last_json
@@ -206,10 +209,35 @@ def test_a_wrong_command_is_not_answered_with_another_one(
     assert "--resume" not in err
 
 
+def test_without_held_out_rows_no_answers_are_announced() -> None:
+    file = io.StringIO()
+    view = RunView(Screen(Console(file=file, width=200)))
+    view.report(events.DataSplit(train=29, heldout=0, heldout_questions=0))
+    view.report(events.PhaseStarted(phase="evaluate"))
+    assert "that takes 30 or more" in file.getvalue()
+    assert "Answering" not in file.getvalue()
+    view.report(events.DataSplit(train=60, heldout=0, heldout_questions=0))  # the settings hold nothing out
+    assert file.getvalue().count("that takes") == 1
+    view.report(events.DataSplit(train=1, heldout=1, heldout_questions=1))
+    view.report(events.PhaseStarted(phase="evaluate"))
+    assert "1 conversation to train on; 1 held out to measure the result (1 question)." in file.getvalue()
+    assert "Answering" in file.getvalue()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_said_of_the_numbers_of_rows_is_so(language: Language) -> None:
+    use_language(language)
+    hint = say("problems.too_few_rows.hint")
+    assert str(MIN_ROWS_TO_SPLIT) in hint and str(WEAK_ROWS) in hint
+    assert str(FEW_ROWS) in say("problems.too_few_rows", rows=7, enough=FEW_ROWS)
+    assert str(MIN_ROWS_TO_SPLIT) in say("evaluation.too_few", found=0, needed=FEWEST_QUESTIONS)
+
+
 def test_bad_rows_are_listed_and_counted_with_65(shell: Shell, bad_file: Path) -> None:
     code, _, err = shell("train", bad_file)
     assert code == 65
-    assert err.count("bad file.csv:") >= 20
+    assert err.count("\n  row ") == 20 and err.count(", column 答案\n") == 20
+    assert "bad file.csv: 25 rows cannot be trained" in err
     assert "5 more of this kind" in err
     assert "--drop-bad" in err
 

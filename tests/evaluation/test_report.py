@@ -16,8 +16,9 @@ from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation, Message
 from postil.data.examples import Example, tokenize_conversations
 from postil.evaluation.report import AnswerPair, EvaluationReport, evaluate_adapter
+from postil.evaluation.verdict import WEAK_ROWS
 from postil.events import AnyEvent, Warned
-from postil.language import use_language
+from postil.language import say, use_language
 from postil.models.adapter import add_adapter
 from postil.models.scoring import heldout_losses
 from postil.models.tokenizer import load_tokenizer
@@ -149,6 +150,8 @@ def test_too_few_questions_give_no_verdict(
     assert report.verdict == verdict
     assert (report.heldout_loss_base is None) == (num_rows == 0)
     assert report.weak
+    is_said = say("evaluation.weak", rows=WEAK_ROWS) in report.summary
+    assert is_said == (num_rows > 0)  # where nobody was asked there are no answers to read
     warned = [e.key for e in seen if isinstance(e, Warned)]
     assert warned == ([] if verdict == "same" else ["evaluation.too_few"])
 
