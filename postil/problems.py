@@ -20,6 +20,7 @@ FixAction = Literal[
     "drop_opening",
     "drop_last_question",
     "drop_empty_messages",
+    "drop_stand_ins",
     "keep_first_answer",
     "fill_down",
     "set_text",

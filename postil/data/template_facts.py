@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from postil.data.answer_spans import Render, text_before_answer
+from postil.data.answer_spans import Render, RowRefused, text_before_answer
 from postil.data.closing_marks import CallClosing, ClosingMark, find_call_closing, find_closing_marks
 from postil.data.conversations import Message
 from postil.data.instruction_form import INSTRUCTION_STOPS, INSTRUCTION_TEMPLATE
 from postil.data.row_checks import Tools
-from postil.data.template_renderer import has_generation_marks, render
+from postil.data.template_renderer import TemplateRefusal, has_generation_marks, render
 from postil.data.text_tokenizer import ControlTokens, TextTokenizer, common_end, encode_with_ranges
 
 _ASKED = (Message("user", "?"),)
@@ -72,9 +72,15 @@ class TemplateFacts:
 
     @cached_property
     def writes_thinking(self) -> bool:
-        """The text before an answer depends on whether the answer begins with a thinking block."""
+        """The text before an answer depends on whether the answer begins with a thinking block.
+
+        Not where that cannot be told, as with a template that leaves such answers out.
+        """
         draw = self.renderer()
-        openings = [text_before_answer(draw, _ASKED, marked=False, thinking=thinking) for thinking in (False, True)]
+        try:
+            openings = [text_before_answer(draw, _ASKED, marked=False, thinking=thinking) for thinking in (False, True)]
+        except (RowRefused, TemplateRefusal):
+            return False
         return not self.is_marked and openings[0] != openings[1]
 
     @cached_property

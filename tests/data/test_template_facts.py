@@ -79,6 +79,19 @@ def test_thinking_decides_where_prompts_of_qwen3_end(shared: Path) -> None:
         assert list(encoded.input_ids[: len(prompt)]) == prompt
 
 
+@pytest.mark.parametrize(
+    "instead", ["", "{{ raise_exception('no thinking') }}", "{{ m.content[:3] }}"], ids=["drops", "refuses", "cuts"]
+)
+def test_a_template_without_answers_that_think_writes_no_thinking(instead: str) -> None:
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if '</think>' in m.content %}" + instead + "{% else %}"
+        "{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    chat_format = ChatFormat.from_tokenizer(tokenizer(), source)
+    assert chat_format.fitted_to([CHATS["thinking"], CHATS["single"]]) == chat_format
+
+
 def test_a_prompt_that_ends_with_a_blank_ends_before_it() -> None:
     source = (
         "{% for m in messages %}{{ m.role + ': ' + m.content }}"

@@ -47,8 +47,9 @@ class Findings:
         Those of a record with errors are looked at as well: once these are mended, nothing new is wrong with it.
         """
         messages, origins, index = reading.messages, reading.origins, len(self.fingerprints)
-        if not messages:
+        if reading.readable:
             messages, origins = tuple(m for m, _ in reading.readable), tuple(o for _, o in reading.readable)
+        if not reading.messages:
             index = ~len(self._faulty)
             self._faulty.append(place)
         text = " ".join([m.content for m in messages])

@@ -12,6 +12,7 @@ from postil.data.checks.message_fixes import (
     Messages,
     drop_empty,
     drop_opening,
+    drop_stand_ins,
     drop_unanswered,
     edit_message_lists,
     merge_consecutive,
@@ -26,6 +27,7 @@ _LIST_ACTIONS: dict[str, Callable[[Messages], Messages]] = {
     "drop_opening": drop_opening,
     "drop_last_question": drop_unanswered,
     "drop_empty_messages": drop_empty,
+    "drop_stand_ins": drop_stand_ins,
 }
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from postil.data.checks.json_text import inside_json
 from postil.data.shapes.columns import find_layout
-from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft, is_blank
-from postil.data.shapes.turns import is_message, item_drafts
+from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft, is_blank, plain_text
+from postil.data.shapes.media_stand_ins import is_stand_in
+from postil.data.shapes.turns import find_message_list, is_message, item_drafts
 
 Messages = list[Any]
 _WEIGHT_KEYS = ("weight", "loss_weight", "loss", "train")
@@ -17,7 +18,8 @@ def edit_message_lists(fields: Mapping[str, Any], edit: Callable[[Messages], Mes
     """The fields with every list of messages edited, also one inside a cell; None where a list has nothing left."""
     layout = find_layout(tuple(fields))
     edited = dict(fields)
-    for name in (*layout.turns, *layout.chosen):
+    other = find_message_list(fields)
+    for name in (*layout.turns, *layout.chosen) or (() if other is None else (other[0],)):
         value = fields[name]
         if isinstance(value, str):
             edited[name] = inside_json(value, lambda items: edit(items) if isinstance(items, list) else items) or value
@@ -59,6 +61,34 @@ def drop_unanswered(messages: Messages) -> Messages:
 def drop_empty(messages: Messages) -> Messages:
     """Without messages that say nothing and call no tool."""
     return [m for m in messages if not _says_nothing(m)]
+
+
+def drop_stand_ins(messages: Messages) -> Messages:
+    """Without messages that stand for pictures and their like; where one side has nothing else to say, both go.
+
+    A question without its answer, or an answer without its question, would be joined to what it does not belong to.
+    """
+    kept: Messages = []
+    for exchange in _exchanges(messages):
+        left = [m for m in exchange if not _stands_for_media(m)]
+        if {_role(m) == "user" for m in left} == {_role(m) == "user" for m in exchange}:
+            kept += left
+    return kept if any(_role(m) != "system" for m in kept) else []
+
+
+def _exchanges(messages: Messages) -> list[Messages]:
+    """Questions with their answers: each begins where the user speaks after somebody else."""
+    exchanges: list[Messages] = []
+    for number, message in enumerate(messages):
+        if not number or (_role(message) == "user" != _role(messages[number - 1])):
+            exchanges.append([])
+        exchanges[-1].append(message)
+    return exchanges
+
+
+def _stands_for_media(message: Any) -> bool:
+    text = plain_text(_drafts(message)[0].content) if _role(message) in ("user", "assistant") else None
+    return text is not None and is_stand_in(text)
 
 
 def _drafts(message: Any) -> list[Draft]:

@@ -53,9 +53,11 @@ def _rewrite(
         return
     at = 0
     for draft, left in pair_drafts(change.before.turns, change.after.turns):
-        if draft.place is not None:
-            at = next((k for k, i in enumerate(indices) if i in by_number.get(draft.place.row, ())), at)
+        own = by_number.get(draft.place.row, ()) if draft.place is not None else ()
+        at = next((k for k, i in enumerate(indices) if i in own), at)
         at = _replace(texts, indices, at, str(draft.content), None if left is None else str(left.content))
+        if left is None and len(own) == 1:
+            texts[own[0]] = None  # who speaks may stand on a line above what is said
 
 
 def _replace(texts: list[list[str] | None], indices: Sequence[int], start: int, old: str, new: str | None) -> int:

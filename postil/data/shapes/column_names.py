@@ -49,8 +49,12 @@ SESSIONS = _words(
 NUMBERS = _words("序号 编号 序號 編號 番号 no no. number id 组 组号 #")
 """Keys that make a chat only where they are blank or merged in the rows that follow; otherwise they count rows."""
 
+DIRECTIONS = _words("message_direction msg_direction direction 消息方向 收发方向 收发类型")
+"""Tell who speaks by which way a message went; beside labels they are something else."""
 SPEAKERS = _words(
-    "role speaker author sender from speaker_role 角色 说话人 说话者 发言人 发言者 发送人 发送者 发送方 "
+    "role sender_role sender_type speaker_role speaker_type author_role author_type user_type participant_type "
+    f"{' '.join(DIRECTIONS)} "
+    "speaker author sender from 角色 说话人 说话者 发言人 发言者 发送人 发送者 发送方 "
     "身份 对话角色 说话角色  "
     "說話人 發言人 發送者 話者 発話者 役割"
 )

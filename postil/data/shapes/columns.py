@@ -94,7 +94,8 @@ def find_layout(names: tuple[str, ...]) -> Layout:
     taken = {*every(words.REJECTED), *every(words.CHOSEN), *every(words.HISTORIES), *every(words.SYSTEMS)}
     question = question or _by_part(names, words.QUESTION_TOKENS, words.QUESTION_ENDINGS, {*taken, answer})
     answer = answer or _by_part(names, words.ANSWER_TOKENS, words.ANSWER_ENDINGS, {*taken, question})
-    speaker = first(words.SPEAKERS)
+    label = first((*words.LABELS, *words.WEAK_LABELS))
+    speaker = first([n for n in words.SPEAKERS if label is None or n not in words.DIRECTIONS])
     contents = [n for n in every(words.CONTENTS) if n not in (speaker, question, answer)]
     layout = Layout(
         question=question,
@@ -116,7 +117,7 @@ def find_layout(names: tuple[str, ...]) -> Layout:
         content=next(iter(contents), None),
         time=first(words.TIMES),
     )
-    return _labelled(layout, first(words.TEXTS), first((*words.LABELS, *words.WEAK_LABELS)))
+    return _labelled(layout, first(words.TEXTS), label)
 
 
 def _labelled(layout: Layout, text: str | None, label: str | None) -> Layout:

@@ -39,7 +39,7 @@ def read_any_record(record: Record, layout: Layout) -> Reading:
     findings = Findings(record.place)
     fields = record.fields
     if record.turns:
-        messages, origins = judge_drafts(record.turns, findings)
+        messages, origins = judge_drafts(record.turns, findings, is_log=True)
         kind = _kind(messages, layout)
         problems, readable = tuple(findings.problems), findings.readable
         return Reading("chat", messages, problems, origins, kind, layout=layout, readable=readable)

@@ -1,12 +1,13 @@
 """JSON whose entries are single messages: chats are put together of them."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postil.data.shapes.columns import Layout, normalize_name
-from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft
+from postil.data.shapes.columns import Layout
+from postil.data.shapes.drafts import Draft
 from postil.data.shapes.record import Record
+from postil.data.shapes.speakers import find_cast, role_of
 from postil.data.shapes.turns import message_draft
 from postil.problems import Place, Problem
 
@@ -15,14 +16,14 @@ from postil.problems import Place, Problem
 class _Chat:
     layout: Layout
     turns: list[tuple[Any, Draft]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
 
 def is_log_row(value: Any, layout: Layout) -> bool:
     """Whether an entry is one message: who speaks, in a role that is known, and what."""
     if not isinstance(value, dict) or not layout.is_log or layout.is_pair or layout.turns:
         return False
-    role = normalize_name(str(value.get(layout.speaker or "")))
-    return role in ROLES or role in CALL_ROLES
+    return role_of(str(value.get(layout.speaker or ""))) is not None
 
 
 def log_records(
@@ -39,8 +40,15 @@ def log_records(
         chat = chats.setdefault(repr(session), _Chat(layout))
         draft = message_draft(value, layout.speaker or "", layout.content or "", layout.content, Place(file, number))
         chat.turns.append((value.get(layout.time or ""), draft))
+        chat.names.append(str(value[layout.speaker or ""]).strip())
+    cast = find_cast([chat.names for chat in chats.values()])
+    if cast.guess is not None:
+        values = {"user": cast.guess[0], "assistant": cast.guess[1]}
+        yield Problem("speakers_guessed", "warning", Place(file), values=values)
     for chat in chats.values():
-        drafts = tuple(draft for _, draft in _in_time(chat.turns))
+        named = zip(chat.turns, chat.names, strict=True)
+        turns = [(time, replace(draft, role=cast.roles.get(name, draft.role))) for (time, draft), name in named]
+        drafts = tuple(draft for _, draft in _in_time(turns))
         rows = tuple(sorted(draft.place.row for draft in drafts if draft.place))
         yield Record(Place(file, rows[0]), {}, chat.layout, drafts, rows, len(rows))
 

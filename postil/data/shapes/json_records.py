@@ -38,7 +38,7 @@ def json_records(file: str, values: Iterator[Item], options: ReadOptions) -> Ite
         return
     items = chain((i for i in (first, second) if i is not None), values)
     columns = tuple(options.columns.items())
-    if isinstance(first, tuple) and isinstance(first[1], dict) and is_log_row(first[1], _layout(first[1], columns)):
+    if _is_log([item[1] for item in (first, second) if isinstance(item, tuple)], columns):
         yield from log_records(file, _log_entries(file, items, columns))
         return
     for item in items:
@@ -50,6 +50,14 @@ def json_records(file: str, values: Iterator[Item], options: ReadOptions) -> Ite
             yield Record(Place(file, number), value, _layout(value, columns) if columns else None)
         elif number > 1 or not _is_header(value):
             yield _list_record(Place(file, number), value)
+
+
+def _is_log(values: Sequence[Any], columns: Columns) -> bool:
+    """Whether entries are single messages, as the first two show: one of them names its side."""
+    if not values or not all(isinstance(value, dict) for value in values):
+        return False
+    layouts = [_layout(value, columns) for value in values]
+    return layouts[0].is_log and any(map(is_log_row, values, layouts))
 
 
 def _layout(value: Mapping[str, Any], columns: Columns) -> Layout:
@@ -79,29 +87,34 @@ def _list_record(place: Place, value: Any) -> Record | Problem:
 
 
 def _single_object(file: str, number: int, value: Mapping[str, Any]) -> Iterator[Record | Problem]:
-    names = tuple(value)
-    layout = find_layout(names)
-    nested = {name: items for name, items in value.items() if _holds_records(items)}
-    if _is_record(value, layout) or not (nested or _is_pairs(value)):
+    if lists := lists_of_records(value):
+        yield from _nested_records(file, value, lists)
+    elif _is_record(value, find_layout(tuple(value))) or not _is_pairs(value):
         yield Record(Place(file, number), value)
-    elif nested:
-        yield from _nested_records(file, nested)
     else:
         pairs = _structure(("question", "answer"), PAIRS_CONFIDENCE)
         for row, (question, answer) in enumerate(value.items(), start=1):
             yield Record(Place(file, row), {"question": question, "answer": answer}, pairs)
 
 
-def _nested_records(file: str, nested: Mapping[str, Sequence[Any]]) -> Iterator[Record | Problem]:
-    """The records of every list, counted through; lists that are held back for testing are named, not read."""
+def lists_of_records(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the lists in a file's one object that hold its records, as they are read; () where it is one itself."""
+    nested = [name for name, items in value.items() if _holds_records(items)]
+    if not nested or _is_record(value, find_layout(tuple(value))):
+        return ()
     held_back = [name for name in nested if normalize_name(name) in _HELD_BACK_NAMES]
-    read = [name for name in nested if name not in held_back] or held_back
-    for name in held_back if read != held_back else ():
-        values = {"column": name, "rows": len(nested[name])}
-        yield Problem("held_back_list", "warning", Place(file), column=name, json_path=name, values=values)
+    return tuple(name for name in nested if name not in held_back) or tuple(held_back)
+
+
+def _nested_records(file: str, value: Mapping[str, Any], lists: Sequence[str]) -> Iterator[Record | Problem]:
+    """The records of every list, counted through; lists that are held back for testing are named, not read."""
+    for name in value:
+        if name not in lists and _holds_records(value[name]):
+            values = {"column": name, "rows": len(value[name])}
+            yield Problem("held_back_list", "warning", Place(file), column=name, json_path=name, values=values)
     row = 0
-    for name in read:
-        for item in nested[name]:
+    for name in lists:
+        for item in value[name]:
             row += 1
             place = Place(file, row)
             if isinstance(item, dict):

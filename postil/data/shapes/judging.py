@@ -9,20 +9,42 @@ import msgspec
 
 from postil.data.conversations import Message, Role
 from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft, Findings, Origin, is_blank, origin_of, plain_text
+from postil.data.shapes.media_stand_ins import is_stand_in
 from postil.data.shapes.tool_calls import ToolFault, plain_json, read_calls
-from postil.data.shapes.turn_order import Turn, check_order, inner_roles, is_learnable
+from postil.data.shapes.turn_order import Turn, check_order, inner_roles, is_learnable, join_neighbours
 from postil.problems import FixAction
 
 _BLANK_CODES = {"user": "missing_question", "assistant": "missing_answer"}
 
 
-def judge_drafts(drafts: Sequence[Draft], findings: Findings) -> tuple[tuple[Message, ...], tuple[Origin, ...]]:
+def judge_drafts(
+    drafts: Sequence[Draft], findings: Findings, *, is_log: bool = False
+) -> tuple[tuple[Message, ...], tuple[Origin, ...]]:
     """Messages of the drafts and their origins, where each has a known role and text and their order can be learned.
 
     Everything that is wrong is noted in `findings`, with what could be read all the same; then both are empty.
+
+    Args:
+        is_log: written by people, who send one message after another before they are answered: these are joined.
     """
     drafts = _with_system_as_speaker(drafts)
     drops_empty = _can_drop_empty(drafts)
+    joined = turns = _turns(drafts, drops_empty, findings)
+    if not any(p.code in ("unknown_role", "bad_tool_call") for p in findings.problems):
+        joined = turns = _with_one_system(turns, findings)
+        if is_log:
+            joined = _joined(turns, findings)
+        check_order(joined, findings)
+        if drops_empty:
+            _check_order_without_empty(turns, findings, is_log)
+    if findings.has_errors or joined is not turns:
+        findings.readable = tuple((t.message, origin_of(t.draft)) for t in turns if t.message.content)
+    if findings.has_errors:
+        return (), ()
+    return tuple(t.message for t in joined), tuple(origin_of(t.draft) for t in joined)
+
+
+def _turns(drafts: Sequence[Draft], drops_empty: bool, findings: Findings) -> list[Turn]:
     turns: list[Turn] = []
     for draft in drafts:
         if draft.role not in ROLES and draft.role not in CALL_ROLES:
@@ -32,15 +54,18 @@ def judge_drafts(drafts: Sequence[Draft], findings: Findings) -> tuple[tuple[Mes
             _append(turns, turn)
         if draft.left_out:
             findings.add("thinking_left_out", draft, severity="warning", column=draft.left_out)
-    if not any(p.code in ("unknown_role", "bad_tool_call") for p in findings.problems):
-        turns = _with_one_system(turns, findings)
-        check_order(turns, findings)
-        if drops_empty:
-            _check_order_without_empty(turns, findings)
-    if findings.has_errors:
-        findings.readable = tuple((t.message, origin_of(t.draft)) for t in turns if t.message.content)
-        return (), ()
-    return tuple(t.message for t in turns), tuple(origin_of(t.draft) for t in turns)
+    return turns
+
+
+def _joined(turns: list[Turn], findings: Findings) -> list[Turn]:
+    """The turns with neighbours of one speaker as one, which is told; the same list where there are none."""
+    joined = join_neighbours(turns)
+    if len(joined) == len(turns):
+        return turns
+    first = next(before for before, after in zip(turns, joined, strict=False) if before is not after)
+    num_joined, text = len(turns) - len(joined), first.message.content
+    findings.add("messages_joined", first.draft, found=text, severity="warning", messages=num_joined)
+    return joined
 
 
 def _with_system_as_speaker(drafts: Sequence[Draft]) -> Sequence[Draft]:
@@ -75,7 +100,19 @@ def _turn(draft: Draft, drops_empty: bool, findings: Findings) -> Turn | None:
         findings.add("several_texts", draft, found=draft.content, texts=len(draft.content))
     elif text is None:
         findings.add("not_text", draft, found=draft.content)
-    return Turn(Message(role, text or "", _weight(draft, findings) if role == "assistant" else 1), draft)
+    message = Message(role, text or "", _weight(draft, findings) if role == "assistant" else 1)
+    _note_stand_in(message, draft, findings)
+    return Turn(message, draft)
+
+
+def _note_stand_in(message: Message, draft: Draft, findings: Findings) -> None:
+    """A question that is a stand-in may be meant: a table of answers says what to do when somebody sends a picture."""
+    if message.role == "system" or not message.weight or (draft.is_pair and message.role == "user"):
+        return
+    if is_stand_in(message.content):
+        fix: FixAction = "drop_row" if draft.is_pair else "drop_stand_ins"
+        found = message.content.strip()
+        findings.add("media_stand_in", draft, found=found, fix=fix, severity="warning", text=found)
 
 
 def _can_drop_empty(drafts: Sequence[Draft]) -> bool:
@@ -92,10 +129,11 @@ def _can_drop_empty(drafts: Sequence[Draft]) -> bool:
     return is_learnable(inner_roles(roles[1:] if roles[:1] == ["system"] else roles))
 
 
-def _check_order_without_empty(turns: Sequence[Turn], findings: Findings) -> None:
+def _check_order_without_empty(turns: Sequence[Turn], findings: Findings, is_log: bool) -> None:
     """Notes what leaving out the empty messages would bring to light."""
     later = Findings(findings.place)
-    check_order([t for t in turns if not _says_nothing(t.draft)], later)
+    said = [t for t in turns if not _says_nothing(t.draft)]
+    check_order(join_neighbours(said) if is_log else said, later)
     noted = {p.code for p in findings.problems}
     findings.problems += [p for p in later.problems if p.code not in noted]
 

@@ -10,6 +10,7 @@ from typing import Any
 from postil.data.conversations import Message, Role
 from postil.data.shapes.columns import Kind, Layout
 from postil.data.shapes.drafts import Origin
+from postil.data.shapes.media_stand_ins import is_stand_in
 from postil.data.shapes.record import Reading, Record
 
 _ROLES: dict[str, Role] = {
@@ -43,7 +44,7 @@ def _read_turns(record: Record, layout: Layout) -> Reading | None:
     for item in items:
         text = item[text_key]
         role = _ROLES[item[role_key]]
-        if len(item) != 2 or type(text) is not str or not text or text.isspace():
+        if len(item) != 2 or type(text) is not str or not text or text.isspace() or is_stand_in(text):
             return None
         if role != expected:
             if messages or role != "system":
@@ -64,7 +65,12 @@ def _read_pair(record: Record, layout: Layout) -> Reading | None:
     if layout.question is None or layout.answer is None:
         return None
     question, answer = fields[layout.question], fields[layout.answer]
-    if not _is_plain(question) or not _is_plain(answer) or (layout.history and _is_given(fields[layout.history])):
+    if (
+        not _is_plain(question)
+        or not _is_plain(answer)
+        or is_stand_in(answer)
+        or (layout.history and _is_given(fields[layout.history]))
+    ):
         return None
     if layout.extra_input and _is_given(extra := fields[layout.extra_input]):
         if not _is_plain(extra):

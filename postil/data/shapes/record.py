@@ -51,7 +51,8 @@ class Reading:
         problems: what is wrong with the record's shape, each with a fix where there is a better one than dropping it.
         origins: where each message comes from, as many as messages, in their order.
         readable: where errors leave no messages, those that could be read with where each stands: they are never
-            trained, but what is wrong in their texts is told along with the errors.
+            trained, but what is wrong in their texts is told along with the errors. Where messages are joined, those
+            that they are joined of.
         kind: "qa" (one question), "chat" (several), "tool_calls", "preference", or the layout's "classification".
         tools: JSON schemas of the functions that the assistant may call, for `Conversation.tools`.
         layout: what the record's fields are for, with confidence and reason.

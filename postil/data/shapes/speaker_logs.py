@@ -1,6 +1,5 @@
 """Chat logs: who speaks, what is said, and where one chat ends and the next begins."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,81 +7,11 @@ from itertools import pairwise
 from typing import Literal
 
 from postil.data.shapes.columns import list_names
-from postil.data.shapes.speaker_names import Side, folded_name, is_exactly_known, is_name, is_notice, side_of
-from postil.data.shapes.text_lines import CJK_DIGITS, Line, is_rule
+from postil.data.shapes.media_stand_ins import is_withdrawal
+from postil.data.shapes.speaker_lines import Speech, find_speech, is_chat_title, is_day, is_moment, is_undecorated
+from postil.data.shapes.speaker_names import Side, folded_name, is_notice, side_of
+from postil.data.shapes.text_lines import Line, is_rule
 from postil.data.shapes.text_pairs import Chat, TextReading, TextShape, rows_of, written
-
-_DAY = (
-    r"(?:\d{4}[-/.年][ ]?\d{1,2}[-/.月][ ]?\d{1,2}日?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}月\d{1,2}日"
-    r"|\d{1,2}[-/]\d{1,2})"
-    r"(?:[ ]?(?:星期|周|週)[一二三四五六日天])?"
-)
-_CLOCK = r"(?:上午|下午|晚上|凌晨|中午|早上)?[ ]?\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,6})?)?(?:[ ]?[ap]\.?m\.?)?"
-_STAMP = rf"(?:[\[(<][ ]*)?(?:{_DAY}[ ]*[,T]?[ ]*)?{_CLOCK}(?:[ ]*[\])>])?"
-_NAME = r"[^\s:,。.!?;|\"“”(){}\[\]<>【】/\\#*=-][^:,。!?;|\"“”\[\]<>【】/\\*={}]{0,23}?"
-_OPEN, _CLOSE = r"(?:\*{2}|__)?[【\[<]?(?:\*{2})?[ ]?", r"[ ]?(?:\*{2}|__)?[】\]>]?"
-_SPEECH = re.compile(
-    rf"[>•\- ]*(?P<stamp>{_STAMP}[ ]*[-–—,|]?[ ]*)?{_OPEN}(?P<name>{_NAME}){_CLOSE}(?:[ ]*(?P<later>{_STAMP}))?"
-    r"(?:\*{2})?[ ]*(?::|[ ]said:)(?!//|\\)[ ]*(?:\*{2}|__)?",
-    re.I,
-)
-_HEADER = re.compile(
-    rf"(?:{_STAMP}[ ]*[-–—,|]?[ ]*[【\[<]?(?P<after>{_NAME}(?:\(\w+\))?)[】\]>]?"
-    rf"|(?P<before>{_NAME}(?:\(\w+\))?)[ ]*[-–—,|]?[ ]*{_STAMP})[ ]*:?[ ]*$",
-    re.I,
-)
-_ALONE = re.compile(rf"(?P<deco>[#>*_ ]*)[【\[<]?(?P<name>{_NAME})[】\]>]?[ *_]*:?[ *_]*$", re.I)
-_BRACKETED = re.compile(rf"[【\[<](?P<name>{_NAME})[】\]>][ ]*(?=\S)")
-_DATE_LINE = re.compile(rf"[-=—─*#\[(<>【\s]*{_DAY}(?:[ ,T]*{_CLOCK})?[-=—─*#\])>】\s]*$", re.I)
-_TIME_LINE = re.compile(rf"[-=—─\[(\s]*{_CLOCK}[-=—─\])\s]*$", re.I)
-_CHAT_WORD = (
-    r"(?:会话|會話|会話|对话|對話|聊天记录|聊天|场景|案例|示例|样例|工单"
-    r"|chat|conversation|dialog(?:ue)?|session|case|example|scenario|ticket)"
-)
-_CHAT_TITLE = re.compile(
-    rf"[#=\-—─*\[【(<\s]*(?:{_CHAT_WORD}\s*(?:id|编号|号|no\.?|#)?\s*[-:#._]?\s*"
-    rf"(?:[\da-f-]*\d[\w-]*|[{CJK_DIGITS}]{{1,4}})"
-    rf"|第\s*(?:\d{{1,5}}|[{CJK_DIGITS}]{{1,4}})\s*(?:[个次]?\s*{_CHAT_WORD}|[段组通]{_CHAT_WORD}?))"
-    r"(?!\w)\s*(?:[\])】>:,.、=*—─-].{0,80})?$",
-    re.I,
-)
-
-
-_LONGEST_ALONE = 40
-
-
-@dataclass(frozen=True, slots=True)
-class _Speech:
-    """The beginning of a message.
-
-    Args:
-        name: folded, so that "User" and "user" speak as one.
-        shown: the name as written.
-        text: what stands on the same line.
-    """
-
-    index: int
-    name: str
-    shown: str
-    text: str
-    has_time: bool
-
-
-def _find_speech(index: int, line: Line) -> _Speech | None:
-    head = line.head
-    has_colon = ":" in head  # of a name, or of a time
-    if has_colon and (header := _HEADER.match(head)) is not None:
-        shown = header["after"] or header["before"]
-        return _Speech(index, folded_name(shown), shown, "", True)
-    if has_colon and (speech := _SPEECH.match(head)) is not None:
-        name, has_time = folded_name(speech["name"]), bool(speech["stamp"] or speech["later"])
-        if is_name(name):
-            return _Speech(index, name, speech["name"], line.after(speech.end()), has_time)
-    for pattern in (_ALONE, _BRACKETED) if len(head) <= _LONGEST_ALONE or head[0] in "【[<" else ():
-        if (alone := pattern.match(head)) is not None and is_exactly_known(name := folded_name(alone["name"])):
-            return _Speech(index, name, alone["name"], line.after(alone.end()), False)
-    return None
-
 
 # --- Who is who ------------------------------------------------------------------------------------------------------
 
@@ -96,7 +25,7 @@ class _Cast:
     guess: tuple[str, str] | None = None
 
 
-def _find_cast(lines: Sequence[Line], speeches: Sequence[_Speech]) -> _Cast | None:
+def _find_cast(lines: Sequence[Line], speeches: Sequence[Speech]) -> _Cast | None:
     """Who speaks; None where the names do not look like speakers."""
     known = {name: side for name in dict.fromkeys(s.name for s in speeches) if (side := side_of(name)) is not None}
     told = set(known.values()) - {"system"}
@@ -121,11 +50,11 @@ def _find_cast(lines: Sequence[Line], speeches: Sequence[_Speech]) -> _Cast | No
     return _guessed_cast([s for s in unknown if s.name in names], is_log, share, known)
 
 
-def _num_changes(speeches: Sequence[_Speech]) -> int:
+def _num_changes(speeches: Sequence[Speech]) -> int:
     return sum(before.name != after.name for before, after in pairwise(speeches))
 
 
-def _guessed_cast(speeches: Sequence[_Speech], is_log: bool, share: float, known: Mapping[str, Side]) -> _Cast | None:
+def _guessed_cast(speeches: Sequence[Speech], is_log: bool, share: float, known: Mapping[str, Side]) -> _Cast | None:
     """Sides of persons' names: who speaks first asks, unless one of many speaks far more than the others."""
     counts = Counter(speech.name for speech in speeches)
     if len(counts) < 2 or len(speeches) < 3 or 2 * _num_changes(speeches) < len(speeches) - 1:
@@ -165,13 +94,18 @@ class _Message:
     body: list[Line] = field(default_factory=list)
 
     @property
+    def is_bare(self) -> bool:
+        """True where nothing is said yet."""
+        return not self.text and not self.body
+
+    @property
     def rows(self) -> tuple[int, ...]:
         return rows_of([*self.lead, self.first, *self.body])
 
 
 def read_chat(lines: Sequence[Line]) -> TextReading | None:
     """Chats of two sides or more; None where nobody can be seen to speak."""
-    speeches = [speech for i, line in enumerate(lines) if (speech := _find_speech(i, line)) is not None]
+    speeches = [speech for i, line in enumerate(lines) if (speech := find_speech(i, line)) is not None]
     if len(speeches) < 2 or _mostly_silent(lines, speeches) or (cast := _find_cast(lines, speeches)) is None:
         return None
     messages, skipped = _find_messages(lines, {s.index: s for s in speeches if s.name in cast.sides}, cast)
@@ -197,7 +131,7 @@ def read_chat(lines: Sequence[Line]) -> TextReading | None:
     return TextReading(TextShape("chat", confidence, evidence), tuple(made), cast.guess)
 
 
-def _mostly_silent(lines: Sequence[Line], speeches: Sequence[_Speech]) -> bool:
+def _mostly_silent(lines: Sequence[Line], speeches: Sequence[Speech]) -> bool:
     """True where most names have nothing to say, as in a timetable."""
     ends = [*(speech.index for speech in speeches[1:]), len(lines)]
     silent = sum(
@@ -208,7 +142,7 @@ def _mostly_silent(lines: Sequence[Line], speeches: Sequence[_Speech]) -> bool:
 
 
 def _find_messages(
-    lines: Sequence[Line], speeches: Mapping[int, _Speech], cast: _Cast
+    lines: Sequence[Line], speeches: Mapping[int, Speech], cast: _Cast
 ) -> tuple[list[_Message], list[Line]]:
     """Messages in order, and the lines that belong to none."""
     messages: list[_Message] = []
@@ -221,6 +155,11 @@ def _find_messages(
             skipped.extend(titles)
             messages.append(_Message(cast.sides[speech.name], line, speech.text, edge, lead))
             held = []
+        elif messages and messages[-1].is_bare and is_undecorated(line) and all(h.is_blank for h in held):
+            messages[-1].body.extend((*held, line))  # somebody may say nothing but a day, or a time
+            held = []
+        elif is_withdrawal(line.text) and not (messages and messages[-1].is_bare):
+            skipped.append(line)
         elif _divides(line):
             held.append(line)
         elif messages:
@@ -234,20 +173,15 @@ def _find_messages(
 
 
 def _divides(line: Line) -> bool:
-    return (
-        line.is_blank
-        or _edge_at(line) > 1
-        or line.head.startswith("#")
-        or (":" in line.head and _TIME_LINE.match(line.head) is not None)
-    )
+    return line.is_blank or _edge_at(line) > 1 or line.head.startswith("#") or is_moment(line)
 
 
 def _edge_at(line: Line) -> _Edge:
     if line.is_blank:
         return 1
-    if _CHAT_TITLE.match(line.head):
+    if is_chat_title(line):
         return 3
-    return 2 if is_rule(line) or _DATE_LINE.match(line.head) else 0
+    return 2 if is_rule(line) or is_day(line) else 0
 
 
 def _edge_of(held: Sequence[Line]) -> tuple[_Edge, list[Line], list[Line]]:

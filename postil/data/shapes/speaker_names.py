@@ -9,7 +9,24 @@ Side = Literal["user", "assistant", "system"]
 # At the beginning or end of a name; those of the assistant first, as 客户经理 holds both.
 _ASSISTANT_NAMES = (
     *("客服", "助手", "助理", "机器人", "機器人", "客户经理", "店家", "店主", "掌柜", "商家", "卖家", "賣家"),
-    *("店员", "店員", "管家", "顾问", "咨询师", "医生", "大夫", "醫生", "老师", "老師", "律师", "专家"),
+    *(
+        "旗舰店",
+        "专卖店",
+        "专营店",
+        "旗艦店",
+        "店员",
+        "店員",
+        "管家",
+        "顾问",
+        "咨询师",
+        "医生",
+        "大夫",
+        "醫生",
+        "老师",
+        "老師",
+        "律师",
+        "专家",
+    ),
     *("店小二", "坐席", "豆包", "文心一言", "通义千问", "スタッフ", "オペレーター", "アシスタント", "担当者"),
     *("ボット",),
 )
@@ -41,6 +58,7 @@ _CJK_SIDES: tuple[tuple[Side, tuple[str, ...]], ...] = (("assistant", _ASSISTANT
 _LATIN_SIDES: tuple[tuple[Side, frozenset[str]], ...] = (("assistant", _ASSISTANT_WORDS), ("user", _USER_WORDS))
 _NOTICES = re.compile(
     r"^系[统統](?:消息|通知|提示|訊息)$|^system (?:message|notice|notification)$"
+    r"|(?:撤回|收回)了?一[条則则](?:消息|訊息)$"
     r"|(?:接入|进入|加入|离开|结束|退出|撤回|joined|left|ended)(?:了|会话|对话|聊天|the chat|the conversation)*$"
 )
 # Before a colon, but nobody speaks.
@@ -64,6 +82,9 @@ def side_of(name: str) -> Side | None:
         return "system"
     if _NOT_PEOPLE.search(name):
         return None
+    account, colon, person = name.partition(":")
+    if colon:  # a shop's account, and who sits at it
+        return side_of(account) or side_of(person) or "assistant"
     for side, words in _CJK_SIDES:
         if name.startswith(words) or name.endswith(words):
             return side

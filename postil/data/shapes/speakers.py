@@ -14,6 +14,13 @@ PAIR_MARKS = {
 }
 """In the place of speakers' names: each question begins anew."""
 
+_DIRECTIONS = {
+    **dict.fromkeys(("in", "inbound", "incoming", "received", "receive", "接收", "收到", "收", "进线"), "user"),
+    **dict.fromkeys(("out", "outbound", "outgoing", "sent", "send", "发送", "发出", "发", "回复"), "assistant"),
+    **dict.fromkeys(("outbound_api", "outbound_reply"), "assistant"),
+}
+"""Which way a message went, as those who answer see it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cast:
@@ -28,7 +35,7 @@ def role_of(name: str) -> str | None:
     folded = normalize_name(name)
     if folded in CALL_ROLES or folded in PAIR_MARKS:
         return PAIR_MARKS.get(folded, folded)
-    return ROLES.get(folded) or side_of(" ".join(name.casefold().split()))
+    return ROLES.get(folded) or _DIRECTIONS.get(folded) or side_of(" ".join(name.casefold().split()))
 
 
 def find_cast(chats: Sequence[Sequence[str]]) -> Cast:

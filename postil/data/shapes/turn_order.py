@@ -1,11 +1,11 @@
 """The order of messages: [system,] user, assistant, user, assistant ..., calls of tools and their answers between."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import dropwhile, groupby
 
 from postil.data.conversations import Message
-from postil.data.shapes.drafts import Draft, Findings
+from postil.data.shapes.drafts import CALL_ROLES, Draft, Findings
 from postil.problems import FixAction
 
 
@@ -96,6 +96,25 @@ def _check_end(turns: Sequence[Turn], findings: Findings) -> None:
         findings.add("ends_with_tool", last.draft, found=last.message.content)
     elif not any(t.message.weight for t in turns if t.message.role == "assistant"):
         findings.add("nothing_to_learn")
+
+
+def join_neighbours(turns: Sequence[Turn]) -> list[Turn]:
+    """Messages of one speaker in a row as one, line by line; calls of tools and what tools answer stay apart."""
+    joined: list[Turn] = []
+    for turn in turns:
+        last = joined[-1] if joined else None
+        if last is None or not _is_spoken(last) or not _is_spoken(turn) or last.message.role != turn.message.role:
+            joined.append(turn)
+            continue
+        text = "\n".join(filter(None, (last.message.content, turn.message.content)))
+        weight = min(last.message.weight, turn.message.weight)
+        joined[-1] = Turn(replace(last.message, content=text, weight=weight), last.draft)
+    return joined
+
+
+def _is_spoken(turn: Turn) -> bool:
+    is_call = turn.call_ids or turn.message.tool_calls or turn.draft.role in CALL_ROLES
+    return turn.message.role in ("user", "assistant") and not is_call
 
 
 def _can_merge(turns: Sequence[Turn]) -> bool:

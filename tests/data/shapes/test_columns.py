@@ -94,6 +94,22 @@ def test_who_speaks_when_in_which_chat() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("names", "speaker"),
+    [
+        (("sender_type", "body"), "sender_type"),
+        (("sender", "sender_type", "body"), "sender_type"),
+        (("direction", "text"), "direction"),
+        (("from", "to", "direction", "body"), "direction"),
+        (("消息方向", "消息内容"), "消息方向"),
+        (("direction", "text", "label"), None),
+        (("sender", "direction", "text", "label"), "sender"),
+    ],
+)
+def test_who_speaks_goes_by_many_names(names: tuple[str, ...], speaker: str | None) -> None:
+    assert find_layout(names).speaker == speaker
+
+
 def test_input_stands_beside_an_instruction_only() -> None:
     assert find_layout(("instruction", "input", "output")).extra_input == "input"
     assert find_layout(("input", "output")).extra_input is None

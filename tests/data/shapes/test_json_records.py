@@ -110,6 +110,24 @@ def test_messages_without_session_are_one_chat() -> None:
     assert said(records(*CHAT, "x")) == [(3, "not_a_message"), (1, "q", "a")]
 
 
+@pytest.mark.parametrize(
+    ("speaker", "content", "asks", "answers"),
+    [
+        ("sender_type", "body", "customer", "agent"),
+        ("sender_type", "body", "End-User", "Support"),
+        ("direction", "body", "in", "out"),
+        ("direction", "text", "Inbound", "outbound-api"),
+        ("direction", "message", "incoming", "outgoing"),
+        ("sender", "content", "张三", "客服小美"),
+        ("sender", "content", "tom", "暖光旗舰店:小美"),
+    ],
+)
+def test_messages_tell_who_speaks_in_many_ways(speaker: str, content: str, asks: str, answers: str) -> None:
+    names = [asks, answers, asks, asks, answers]
+    found = records(*({speaker: name, content: str(i)} for i, name in enumerate(names)))
+    assert said(found) == [(1, "0", "1", "2\n3", "4")]
+
+
 def test_messages_are_ordered_by_time() -> None:
     stamped = [{**CHAT[1], "time": "2024-05-01 10:05"}, {**CHAT[0], "time": "2024-05-01 10:01"}]
     assert said(records(*stamped)) == [(1, "q", "a")]

@@ -46,6 +46,56 @@ def test_faults_of_order_have_a_fix_where_one_mends_the_row(
     assert problem.fix is None or (problem.fix.places == (PLACE,) and problem.fix.automatic)
 
 
+@pytest.mark.parametrize(
+    ("roles", "texts"),
+    [
+        ("uua", ["0\n1", "2"]),
+        ("suaau", ["0", "1", "2\n3", "4"]),
+        ("uauaa", ["0", "1", "2", "3\n4"]),
+    ],
+)
+def test_messages_of_a_log_are_joined_and_kept_apart_for_the_checks(roles: str, texts: list[str]) -> None:
+    names = {"s": "system", "u": "user", "a": "assistant"}
+    drafts = [Draft(names[r], str(i), "p", place=Place("a", i)) for i, r in enumerate(roles, start=0)]
+    findings = Findings(PLACE)
+    messages, origins = judge_drafts(drafts, findings, is_log=True)
+    is_whole = roles[-1] == "a"
+    assert [m.content for m in messages] == (texts if is_whole else [])
+    assert len(origins) == len(messages)
+    assert [(m.content, o.place) for m, o in findings.readable] == [(d.content, d.place) for d in drafts]
+    assert [p.code for p in findings.problems] == ["messages_joined"] + ([] if is_whole else ["ends_with_user"])
+
+
+def test_calls_and_what_tools_answer_are_not_joined() -> None:
+    call = [{"function": {"name": "f", "arguments": "{}"}}]
+    drafts = [Draft("user", "Q", "p"), Draft("assistant", "", "p", calls=call), Draft("tool", "1", "p")]
+    findings = Findings(PLACE)
+    messages, _ = judge_drafts([*drafts, Draft("assistant", "A", "p")], findings, is_log=True)
+    assert [m.role for m in messages] == ["user", "assistant", "tool", "assistant"]
+    assert (findings.problems, findings.readable) == ([], ())
+
+
+@pytest.mark.parametrize(
+    ("turns", "is_pair", "found"),
+    [
+        ([Q, ("assistant", "[图片]")], False, [(1, "drop_stand_ins")]),
+        ([Q, ("assistant", "[图片]")], True, [(1, "drop_row")]),
+        ([("user", "<Media omitted>"), A], False, [(0, "drop_stand_ins")]),
+        ([("user", "<Media omitted>"), A], True, []),
+        ([Q, ("assistant", "[图片] 这样用")], False, []),
+        ([("system", "[图片]"), Q, A], False, []),
+    ],
+)
+def test_what_only_stands_for_media_is_told(
+    turns: list[tuple[str, str]], is_pair: bool, found: list[tuple[int, str]]
+) -> None:
+    problems = judged(*turns, is_pair=is_pair)
+    assert [(p.code, p.severity) for p in problems] == [("media_stand_in", "warning")] * len(found)
+    assert [(p.json_path, p.fix and p.fix.action) for p in problems] == [
+        (f"messages[{i}].content", action) for i, action in found
+    ]
+
+
 def test_pairs_are_not_mended_by_leaving_messages_out() -> None:
     assert [(p.code, p.fix) for p in judged(Q, A, NO_Q, NO_A, is_pair=True)] == [
         ("missing_question", None),

@@ -195,11 +195,27 @@ def test_a_bad_row_in_a_chat_stands_at_its_own_place() -> None:
     items = read(PAIRS, ("a", "1", "2"), ("a", "3", ""), ("b", "5", "6"))
     (problem,) = problems(items)
     assert (problem.code, problem.place.row, problem.place.sheet, problem.column) == ("missing_answer", 3, "S", "答案")
-    items = read(
-        LOG, ("a", "客户", "1"), ("a", "客服", "2"), ("a", "客户", "3"), ("a", "客户", "4"), ("a", "客服", "5")
-    )
+    items = read(LOG, ("a", "客户", "1"), ("a", "客服", "2"), ("a", "客户", "3"), ("a", "客服", ""), ("a", "客服", "5"))
+    assert [(p.code, p.place.row) for p in problems(items)] == [("empty_message", 5), ("messages_joined", 5)]
+
+
+@pytest.mark.parametrize(
+    ("speakers", "said", "row", "joined"),
+    [
+        (("客户", "客户", "客服"), "1\n2 3", 2, 1),
+        (("客户", "客服", "客服", "客服"), "1 2\n3\n4", 3, 2),
+        (("客户", "客户", "客服", "客服", "客户", "客服"), "1\n2 3\n4 5 6", 2, 2),
+        (("系统", "客户", "客户", "客服"), "1 2\n3 4", 3, 1),
+    ],
+)
+def test_who_speaks_several_times_in_a_row_is_joined_and_told(
+    speakers: tuple[str, ...], said: str, row: int, joined: int
+) -> None:
+    items = read(LOG, *(("a", name, str(i)) for i, name in enumerate(speakers, start=1)))
+    assert chats(items) == [said]
     (problem,) = problems(items)
-    assert (problem.code, problem.place.row) == ("wrong_role_order", 5)
+    assert (problem.code, problem.severity, problem.place.row) == ("messages_joined", "warning", row)
+    assert problem.values == {"messages": joined}
 
 
 def test_a_chat_may_have_a_system_message() -> None:
