@@ -47,6 +47,7 @@ _REFUSAL = re.compile(
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _CHINESE_SIGNS = frozenset("，。！？、：；“”‘’（）《》…—～·【】")
 _AROUND = 20
+_MOST_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +175,10 @@ def _find_html(text: str) -> "re.Match[str] | None":
 
 
 def _remark(code: str, text: str, index: int, found: "re.Match[str]") -> Remark:
-    excerpt = text[max(found.start() - _AROUND, 0) : found.end() + _AROUND]
+    # What was found can be as long as the text itself: thousands of lost characters in a row.
+    excerpt = text[max(found.start() - _AROUND, 0) : min(found.end(), found.start() + _MOST_SHOWN) + _AROUND]
     shown = found[0] if found[0].isprintable() else repr(found[0])[1:-1]
-    return Remark(code, index, shown[:60], excerpt)
+    return Remark(code, index, shown[:_MOST_SHOWN], excerpt)
 
 
 def _garbled(text: str, index: int) -> Remark | None:

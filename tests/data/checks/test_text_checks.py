@@ -53,6 +53,12 @@ def test_what_is_found(answer: str, code: str, shown: str) -> None:
     assert found(answer) == [(code, shown)]
 
 
+def test_of_a_long_run_of_damage_the_beginning_is_shown() -> None:
+    (remark,) = check_texts(chat("q", "Hello " + "\ufffd" * 60_000 + " there"), "qa", False)
+    assert remark.code == "lost_characters"
+    assert remark.excerpt.startswith("Hello \ufffd") and len(remark.excerpt) < 200 and len(remark.found) == 60
+
+
 @pytest.mark.parametrize(
     "answer",
     [
