@@ -6,7 +6,11 @@
     ├── MissingInputError       66  a file, folder or model that was named is not there
     ├── UnavailableError        69  the hub, a device, memory or an optional package is not to be had
     ├── CannotWriteError        73  the output exists, is read-only, or the disk is full
+    ├── ConflictError           73  the name is taken, or the thing is in a state that does not allow it
     ├── TryAgainError           75  it may work a moment later: a broken download, a busy folder
+    │   └── TooManyError        75  too many requests or too much waiting already; `retry_after_seconds` says when
+    ├── NotAllowedError         77  not signed in, a wrong password or key, or not this account's right
+    ├── QuotaError              77  money, rows or disk of the account do not suffice
     └── Stopped            130/143  the user (SIGINT) or the system (SIGTERM) asked us to stop; nothing is lost
 
 An error is a key into the catalogs plus the values that its sentence names: `MissingInputError("data.no_file")`.
@@ -88,10 +92,48 @@ class CannotWriteError(PostilError):
     exit_code = 73
 
 
+class ConflictError(PostilError):
+    """The name is taken, or the thing is in a state that does not allow it."""
+
+    exit_code = 73
+
+
 class TryAgainError(PostilError):
-    """The same call may work later."""
+    """The same call may work later.
+
+    Args:
+        retry_after_seconds: when it is worth another try.
+    """
 
     exit_code = 75
+
+    def __init__(self, key: str, *, retry_after_seconds: float = 5, **values: Any):
+        super().__init__(key, **values)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyError(TryAgainError):
+    """Too many requests, or too much is waiting already."""
+
+
+class NotAllowedError(PostilError):
+    """Not signed in, or not allowed to.
+
+    Args:
+        is_signed_in: False where signing in would help.
+    """
+
+    exit_code = 77
+
+    def __init__(self, key: str, *, is_signed_in: bool = True, **values: Any):
+        super().__init__(key, **values)
+        self.is_signed_in = is_signed_in
+
+
+class QuotaError(PostilError):
+    """Money, rows or disk space of the account do not suffice."""
+
+    exit_code = 77
 
 
 class Stopped(PostilError):

@@ -1,0 +1,384 @@
+"""Every table, in the order in which a user meets them. `migrations/` makes them; the two are held equal by a test.
+
+    accounts ──┬── sessions, one_time_links, api_keys
+               ├── datasets ── dataset_versions
+               ├── jobs ── attempts
+               ├── adapters ── adapter_shares, adapter_aliases
+               └── ledger
+    bases (of everybody)
+
+Every row that belongs to somebody carries `account_id`, and every query names it: ownership is part of the question,
+not of the answer. Amounts are integers, millionths of the currency; times are UTC.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A UTC time with its zone, also on SQLite, which forgets zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(DeclarativeBase):
+    """The root of all tables."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcTime(),
+        str: String(255),
+        int: BigInteger().with_variant(Integer(), "sqlite"),
+        bool: Boolean(),
+        dict[str, Any]: JSON(),
+    }
+
+
+def _owner() -> Mapped[str]:
+    return mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+
+
+class Account(Table):
+    """Somebody who signs in. `name` is a user name or an e-mail address, compared by `name_key` (casefolded, NFKC).
+
+    Args:
+        role: "user" or "admin".
+        language: "zh" or "en"; None follows the browser.
+        monthly_cap_micro, job_cap_micro: None takes the settings' value.
+        hold_reason: why no job may start, "" where nothing holds it.
+    """
+
+    __tablename__ = "accounts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    name_key: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    role: Mapped[str]
+    language: Mapped[str | None]
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+    monthly_cap_micro: Mapped[int | None]
+    job_cap_micro: Mapped[int | None]
+    balance_limit_micro: Mapped[int | None]
+    hold_reason: Mapped[str] = mapped_column(default="")
+
+
+class SignIn(Table):
+    """A session of a browser; the cookie's value is kept as its SHA-256 only."""
+
+    __tablename__ = "sessions"
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = _owner()
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    client: Mapped[str] = mapped_column(default="")
+
+
+class OneTimeLink(Table):
+    """A link that sets a password once: after a reset, or for the first admin (`account_id` None)."""
+
+    __tablename__ = "one_time_links"
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    purpose: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class ApiKey(Table):
+    """A key `pk_<id>_<secret>`; the secret is shown once and kept as its SHA-256.
+
+    Args:
+        scopes: of "read", "train", "chat"; joined by blanks.
+    """
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = _owner()
+    name: Mapped[str]
+    secret_hash: Mapped[str]
+    scopes: Mapped[str]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Dataset(Table):
+    """An uploaded file. The original (`original_key` in the storage, `sha256`) never changes.
+
+    Args:
+        file_name: as the user's machine calls it; shown, never used as a path.
+        state: "uploading", "validating", "ready", "needs_attention" or "unreadable".
+        options: how it is to be read: encoding, map, single_turn, kind, as the user has changed them.
+        current_version: the newest version's number; 0 before the first check.
+    """
+
+    __tablename__ = "datasets"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = _owner()
+    name: Mapped[str]
+    file_name: Mapped[str] = mapped_column(String(1024))
+    original_key: Mapped[str]
+    sha256: Mapped[str]
+    num_bytes: Mapped[int]
+    state: Mapped[str]
+    error: Mapped[dict[str, Any] | None]
+    options: Mapped[dict[str, Any]]
+    current_version: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class DatasetVersion(Table):
+    """One state of the edits over the original: numbered, never changed once written; undo makes another.
+
+    Args:
+        overlay: edits as `Overlay.as_dict` gives them.
+        options: how this version reads the file.
+        summary: the report without its problems, the profile, and the examples; small enough for a list.
+        report_key: the whole report, with every problem, in the storage.
+        undoes: the number of the version that this one goes back to; None for an edit.
+        rows: rows that can train, and their tokens by the starter's tokenizer are in `summary`.
+    """
+
+    __tablename__ = "dataset_versions"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = _owner()
+    overlay: Mapped[dict[str, Any]]
+    options: Mapped[dict[str, Any]]
+    summary: Mapped[dict[str, Any] | None]
+    report_key: Mapped[str | None]
+    undoes: Mapped[int | None]
+    rows: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+
+
+class BaseModelEntry(Table):
+    """A base that may be trained here: the catalog's, and what an admin has allowed.
+
+    Args:
+        name: "starter", a hub id, or the name of a local folder.
+        source: "package", "hf", "modelscope" or "folder".
+        state: "absent", "waiting", "downloading", "ready" or "failed".
+    """
+
+    __tablename__ = "bases"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    source: Mapped[str]
+    revision: Mapped[str | None]
+    path: Mapped[str | None] = mapped_column(String(4096))
+    state: Mapped[str]
+    is_allowed: Mapped[bool]
+    num_bytes: Mapped[int] = mapped_column(default=0)
+    done_bytes: Mapped[int] = mapped_column(default=0)
+    error: Mapped[dict[str, Any] | None]
+    facts: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Job(Table):
+    """One request for training; `jobs.py` draws its states.
+
+    Args:
+        spec: what is trained and how: dataset, version, base, settings (dotted), preset, kind.
+        state: see `jobs.STATES`.
+        attempt: how often a run was started for it; part of every change of state, so that an old run cannot speak.
+        wish: "" or what the user asked for while it runs: "pause" or "cancel".
+        not_before: a retry waits until then.
+        failures: those of the run's own since the last checkpoint that went further.
+        progress: what the last event said, for lists: phase, percent, seconds left, loss.
+        estimate, actual: said before, seen afterwards.
+        error: code, message values and hint of why it ended.
+        last_checkpoint_step: the furthest; progress past it renews the budget of retries.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_queue", "state", "priority", "created_at"),
+        Index("ix_jobs_of_account", "account_id", "created_at"),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = _owner()
+    name: Mapped[str]
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    dataset_version: Mapped[int]
+    base: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    attempt: Mapped[int] = mapped_column(default=0)
+    wish: Mapped[str] = mapped_column(default="")
+    priority: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    failed_step: Mapped[int | None]
+    last_checkpoint_step: Mapped[int] = mapped_column(default=0)
+    slot: Mapped[str | None]
+    progress: Mapped[dict[str, Any]]
+    estimate: Mapped[dict[str, Any] | None]
+    actual: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+
+
+class Attempt(Table):
+    """One run that was started for a job, and how it ended."""
+
+    __tablename__ = "attempts"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    pid: Mapped[int | None]
+    slot: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    exit_code: Mapped[int | None]
+    cause: Mapped[str] = mapped_column(default="")
+
+
+class Adapter(Table):
+    """A trained adapter, published whole.
+
+    Args:
+        storage_key: its folder in the storage.
+        manifest: as `postil.json` in the folder says.
+        verdict: "better", "same", "worse" or "cannot_tell".
+        lineage: job, dataset, version, sha256 of the data, settings.
+    """
+
+    __tablename__ = "adapters"
+    __table_args__ = (UniqueConstraint("account_id", "name"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = _owner()
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), unique=True)
+    name: Mapped[str]
+    base: Mapped[str]
+    storage_key: Mapped[str]
+    num_bytes: Mapped[int]
+    verdict: Mapped[str]
+    manifest: Mapped[dict[str, Any]]
+    lineage: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class AdapterShare(Table):
+    """An adapter that another account may use and not change; its data are never shared."""
+
+    __tablename__ = "adapter_shares"
+    adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True, index=True)
+    created_at: Mapped[datetime]
+
+
+class AdapterAlias(Table):
+    """A name such as "shop-bot@prod" that points at an adapter and can be turned back at once.
+
+    Args:
+        previous_id: where it pointed before.
+    """
+
+    __tablename__ = "adapter_aliases"
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
+    previous_id: Mapped[str | None]
+    updated_at: Mapped[datetime]
+
+
+class LedgerEntry(Table):
+    """One line of the bill; lines are added and never changed. `account_id` outlives the account, as a bare id.
+
+    Args:
+        kind: "estimate", "reserve", "settle", "release" or "refund".
+        amount_micro: what it changes in what the account owes; a reserve is positive and its release negative.
+        tokens, free_rows: what the amount was computed from, with `rate_micro` (per 1000 tokens) and `details`.
+        month: "2026-11", the month whose free rows it uses.
+    """
+
+    __tablename__ = "ledger"
+    __table_args__ = (Index("ix_ledger_account_month", "account_id", "month"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    job_id: Mapped[str | None] = mapped_column(index=True)
+    kind: Mapped[str]
+    amount_micro: Mapped[int]
+    tokens: Mapped[int] = mapped_column(default=0)
+    rows: Mapped[int] = mapped_column(default=0)
+    free_rows: Mapped[int] = mapped_column(default=0)
+    rate_micro: Mapped[int] = mapped_column(default=0)
+    currency: Mapped[str]
+    month: Mapped[str]
+    details: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Machine(Table):
+    """Small facts that all processes of a service share: prices and switches that an admin has changed, heartbeats."""
+
+    __tablename__ = "machine"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime]
+
+
+__all__ = [
+    "Account",
+    "Adapter",
+    "AdapterAlias",
+    "AdapterShare",
+    "ApiKey",
+    "Attempt",
+    "BaseModelEntry",
+    "Dataset",
+    "DatasetVersion",
+    "Job",
+    "LedgerEntry",
+    "Machine",
+    "OneTimeLink",
+    "SignIn",
+    "Table",
+    "UtcTime",
+]
