@@ -1,0 +1,1 @@
+"""Answers over HTTP: one resident base, adapters that come and go, many requests at once."""
