@@ -157,7 +157,9 @@ class Comparison:
         ]
         line = say("answering.model_line", base=self.base, adapter=self.adapter)
         expected = [say("evaluation.expected")] if self.knows_expected else []
-        return html_table([say("answering.question"), *expected, "base", "tuned"], rows, [line])
+        return html_table(
+            [say("answering.question"), *expected, say("answering.base"), say("answering.tuned")], rows, [line]
+        )
 
     @property
     def knows_expected(self) -> bool:

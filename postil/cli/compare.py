@@ -126,21 +126,26 @@ def show_sides(screen: Screen, answers: dict[str, str], always_beside: bool = Fa
     if screen.is_terminal or always_beside:
         screen.show(side_by_side(screen, answers))
         return
-    for label, text in answers.items():
-        screen.line(f"{label}> {text}")
+    for side, text in answers.items():
+        screen.line(f"{_label(side)}> {text}")
 
 
 def side_by_side(screen: Screen, answers: dict[str, str]) -> Table:
     """Answers under their labels, as many columns as there are answers; stacked below 80 columns."""
     if screen.console.width >= NARROWEST_BESIDE:
         table = Table(box=None, expand=True, pad_edge=False, padding=(0, 3, 0, 0), header_style="cyan")
-        for label in answers:
-            table.add_column(label, ratio=1)
+        for side in answers:
+            table.add_column(_label(side), ratio=1)
         table.add_row(*(Prose(text) for text in answers.values()))
         return table
     stacked = Table.grid(padding=(0, 2))
     stacked.add_column(style="cyan", no_wrap=True)
     stacked.add_column()
-    for label, text in answers.items():
-        stacked.add_row(label, Prose(text))
+    for side, text in answers.items():
+        stacked.add_row(_label(side), Prose(text))
     return stacked
+
+
+def _label(side: str) -> str:
+    """What a side is called in the current language."""
+    return say(f"answering.{side}")

@@ -82,7 +82,7 @@ class EvaluationReport:
         if self.heldout_loss_base is not None:
             lines.append(say("evaluation.losses", base=self.heldout_loss_base, tuned=self.heldout_loss_tuned))
         if self.interval is not None:
-            lines.append(say("evaluation.interval", low=self.interval[0], high=self.interval[1]))
+            lines.append(_interval_line(*self.interval))
         if self.answers:
             lines.append(
                 say(
@@ -93,6 +93,8 @@ class EvaluationReport:
                     not_stopped=self.tuned_not_stopped,
                 )
             )
+        if self.verdict == "worse":
+            lines.append(say("evaluation.worse_advice"))
         if self.weak and (self.answers or self.verdict != "cannot_tell"):  # else there is nothing to read or to doubt
             lines.append(say("evaluation.weak", rows=WEAK_ROWS))
         return tuple(lines)
@@ -105,9 +107,21 @@ class EvaluationReport:
         return values
 
     def _repr_html_(self) -> str:
-        headers = [say("evaluation.question"), say("evaluation.expected"), "base", "tuned"]
+        headers = [
+            say("evaluation.question"),
+            say("evaluation.expected"),
+            say("answering.base"),
+            say("answering.tuned"),
+        ]
         rows = [[a.question, a.expected, a.base, a.tuned] for a in self.answers[:10]]
         return html_table(headers, rows, self.summary)
+
+
+def _interval_line(low: float, high: float) -> str:
+    """How much the loss fell; where it only rose, by how much that."""
+    if high <= 0:
+        return say("evaluation.interval_risen", low=-high, high=-low)
+    return say("evaluation.interval", low=low, high=high)
 
 
 def evaluate_adapter(

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -170,7 +171,15 @@ def test_the_report_becomes_json_and_escaped_html() -> None:
 def test_the_summary_speaks_both_languages() -> None:
     assert "base right 0, tuned right 1, did not stop 0" in " ".join(REPORT.summary)
     use_language("zh")
-    assert "base 答对 0 个，tuned 答对 1 个" in " ".join(REPORT.summary)
+    assert "基础模型答对 0 个，适配器答对 1 个" in " ".join(REPORT.summary)
+
+
+def test_a_loss_that_only_rose_is_said_without_minus_signs() -> None:
+    worse = replace(REPORT, interval=(-2.067, -0.135), verdict="worse")
+    assert "The loss rose by 0.135 to 2.067" in " ".join(worse.summary)
+    assert "several wordings" in " ".join(worse.summary) and "several wordings" not in " ".join(REPORT.summary)
+    unsure = replace(REPORT, interval=(-0.5, 0.25), verdict="cannot_tell")
+    assert "-0.500 to 0.250" in " ".join(unsure.summary)
 
 
 def test_a_row_of_nan_cannot_be_judged(model: PeftModel, chat_format: ChatFormat) -> None:
