@@ -33,8 +33,8 @@ class CellParser(WorkSheetParser):  # type: ignore[misc]
 
     def parse_row(self, row: Any) -> tuple[int, list[tuple[int, Any]]]:
         """(the row's number, its cells)."""
-        number = row.get("r")
-        self.row_counter = int(float(number)) if number else self.row_counter + 1
+        number = int(float(row.get("r") or 0))
+        self.row_counter = number if number > 0 else self.row_counter + 1  # a number that no sheet can have is none
         self.col_counter = 0
         cells = []
         for element in row:

@@ -188,6 +188,15 @@ def test_cells_without_references_are_counted(save: Save) -> None:
     assert [(row.number, row.cells) for row in rows(path)] == [(1, ("q", "a"))]
 
 
+@pytest.mark.parametrize("number", ["-1", "0", "-1e9", ""])
+def test_a_row_number_that_no_sheet_can_have_is_counted(save: Save, number: str) -> None:
+    book = Workbook()
+    for text in "abc":
+        book.active.append([text])
+    path = rewrite(save(book), lambda xml: xml.replace('<row r="2"', f'<row r="{number}"'))
+    assert [(row.number, row.cells) for row in rows(path)] == [(1, ("a",)), (2, ("b",)), (3, ("c",))]
+
+
 def test_a_damaged_sheet_is_located_and_the_others_are_read(save: Save) -> None:
     book = Workbook()
     for i in range(1, 2001):
