@@ -339,7 +339,7 @@ class LedgerEntry(Table):
     """
 
     __tablename__ = "ledger"
-    __table_args__ = (Index("ix_ledger_account_month", "account_id", "month"),)
+    __table_args__ = (Index("ix_ledger_account_month", "account_id", "month"), UniqueConstraint("job_id", "kind"))
     id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str]
     job_id: Mapped[str | None] = mapped_column(index=True)
