@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 CORPUS ?= ../shared/corpus
 STARTER_OUT ?= runs/starter
 
-.PHONY: demo test check slow fuzz starter wheel schema clean
+.PHONY: demo test check slow services fuzz starter wheel schema clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/postil demo
@@ -26,6 +26,10 @@ check: $(VENV)/.installed-dev
 
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow --timeout 3600
+
+# PostgreSQL for the tests, installed where it is missing (Debian, as root). The tests start a server of their own.
+services: $(BIN)/python
+	$(BIN)/python -m tools.services install
 
 # Twenty thousand broken files, read as `postil check` reads; at most half an hour. See tools/fuzz.
 fuzz: $(VENV)/.installed-dev

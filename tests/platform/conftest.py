@@ -1,0 +1,153 @@
+"""A service over each database: SQLite in a file, and PostgreSQL over a real connection, every test with its own."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from postil.platform.service import Service, open_service
+from postil.platform.settings import load_settings
+from tools import services
+
+DATABASES = ("sqlite", "postgresql")
+NewService = Callable[..., Service]
+
+
+@dataclass
+class Clock:
+    """A time of day that tests set; it begins at noon of 30 January 2026."""
+
+    time: datetime = field(default_factory=lambda: datetime(2026, 1, 30, 12, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        """Now."""
+        return self.time
+
+    def go(self, **span: float) -> None:
+        """Moves on, or back, by a span such as days=1."""
+        self.time += timedelta(**span)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of `service`."""
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A server: the one that runs already, else one for these tests. Without PostgreSQL a user's machine skips."""
+    if running := services.find_running():
+        yield running
+        return
+    binaries = services.find_binaries()
+    if binaries is None:
+        assert "CI" not in os.environ, "PostgreSQL is not installed, and CI skips nothing; .ci/run installs it"
+        pytest.skip("needs PostgreSQL: make services")
+    folder = Path(tempfile.mkdtemp(prefix="postil-postgres-"))
+    try:
+        yield services.start(binaries, folder)
+    finally:
+        services.stop(binaries, folder)
+
+
+def plain(url: str) -> str:
+    """The address as libpq takes it."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+@contextmanager
+def new_database(server: str, like: str | None = None) -> Iterator[str]:
+    """A database on the server that is dropped afterwards; gives its address.
+
+    Args:
+        like: name of a database that is copied.
+    """
+    name = f"postil_{uuid.uuid4().hex}"
+    with psycopg.connect(plain(server), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {like}" if like else ""))
+        try:
+            yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def filled_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
+    """Databases with every table and no row, made once for each kind; copies of them are quick."""
+    with tempfile.TemporaryDirectory() as folder:
+        made: dict[str, str] = {}
+        contexts = []
+
+        def make(kind: str) -> str:
+            if kind not in made and kind == "sqlite":
+                close(open_service(load_settings(Path(folder))))
+                made[kind] = str(Path(folder) / "postil.db")
+            elif kind not in made:
+                context = new_database(request.getfixturevalue("postgres_url"))
+                contexts.append(context)
+                url = context.__enter__()
+                close(open_service(load_settings(Path(folder), {"database_url": url})))
+                made[kind] = str(make_url(url).database)
+            return made[kind]
+
+        yield make
+        for context in contexts:
+            context.__exit__(None, None, None)
+
+
+def close(service: Service) -> None:
+    """Lets go of the service's connections."""
+    service.database.engine.dispose()
+
+
+@pytest.fixture(params=DATABASES)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database in turn; a test that looks at one alone overrides it by `indirect`."""
+    return str(request.param)
+
+
+@pytest.fixture
+def new_service(
+    request: pytest.FixtureRequest,
+    database_kind: str,
+    filled_database: Callable[[str], str],
+    tmp_path: Path,
+    clock: Clock,
+) -> Iterator[NewService]:
+    """Opens services on one data folder and database; settings may differ: `new_service(cpu_slots=2)`."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    opened: list[Service] = []
+
+    def make(url: str | None, **settings: object) -> Service:
+        service = replace(open_service(load_settings(data_dir, {"database_url": url, **settings})), now=clock)
+        opened.append(service)
+        return service
+
+    if database_kind == "sqlite":
+        shutil.copyfile(filled_database("sqlite"), data_dir / "postil.db")
+        yield partial(make, None)
+        for service in opened:
+            close(service)
+    else:
+        with new_database(request.getfixturevalue("postgres_url"), filled_database("postgresql")) as url:
+            yield partial(make, url)
+            for service in opened:
+                close(service)
+
+
+@pytest.fixture
+def service(new_service: NewService) -> Service:
+    """A service with the settings as they come, no account and no files, and `clock` as its clock."""
+    return new_service()
