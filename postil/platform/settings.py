@@ -5,6 +5,7 @@ Prices and switches that an admin changes while the service runs lie in the tabl
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,15 @@ class ServiceSettings(BaseModel):
     def resolved_database_url(self) -> str:
         """Where the database is."""
         return self.database_url or f"sqlite:///{self.data_dir / 'postil.db'}"
+
+
+def default_data_dir() -> Path:
+    """The data folder where none is named: POSTIL_DATA_DIR, else a folder of this user's in the usual place."""
+    if named := os.environ.get("POSTIL_DATA_DIR"):
+        return Path(named)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "postil"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "postil"
 
 
 def load_settings(data_dir: Path, changes: Mapping[str, Any] | None = None) -> ServiceSettings:
