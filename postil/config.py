@@ -1,8 +1,9 @@
 """Every setting of a run: frozen, checked and explained where it is declared.
 
 `RunConfig` is the one specification behind YAML files, `--set key=value`, Python and, later, the web. A setting that is
-None is filled in by `recipes/defaults.py` from the data and the model; the resolved values are written beside the run.
-The sentence under each field is its help text in English; the Chinese one has the key `config.<path>` in the catalogs.
+None is filled in by `recipes/defaults.py` with what the room `advice` recommends for the data and the model; the
+resolved values are written beside the run. The sentence under each field is its help text in English; the Chinese one
+has the key `config.<path>` in the catalogs.
 """
 
 import codecs
@@ -19,6 +20,11 @@ from postil.errors import MissingInputError, UsageError
 
 Purpose = Literal["question", "answer", "system", "history", "session", "speaker", "content", "time"]
 """What a column can be for; `postil.data.options` has the same."""
+
+
+Kind = Literal["classification", "multi_turn", "role", "customer_service", "copywriting", "fact_qa"]
+"""What a whole data set can be for; `postil.data.purposes` has the same."""
+USUAL_RANK = 16
 
 
 class _Part(BaseModel):
@@ -59,6 +65,9 @@ class DataConfig(_Part):
     train_on: Literal["all", "last"] = Field(
         "all", description="Learn every assistant turn of a chat, or only the last one."
     )
+    kind: Kind | None = Field(
+        None, description="What the data are for, which decides the recommended settings; None finds it out."
+    )
 
     @field_validator("map", mode="before")
     @classmethod
@@ -87,9 +96,16 @@ class ModelConfig(_Part):
 class AdapterConfig(_Part):
     """The adapter's shape, with PEFT's names."""
 
-    rank: int = Field(16, ge=1, le=1024, description="Width of the two thin matrices.")
+    rank: int | None = Field(
+        None, ge=1, le=1024, description="Width of the two thin matrices; None is chosen from the data."
+    )
     alpha: float = Field(32, gt=0, description="Weight of the adapter; it is scaled by alpha / rank.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapter's inputs that are dropped in training.")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Share of the adapter's inputs that are dropped in training; None is chosen from the data.",
+    )
     target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
         "all-linear", description="Which linear layers get an adapter, by the end of their names."
     )
@@ -100,10 +116,23 @@ class AdapterConfig(_Part):
         "default", description="How the adapter starts; pissa takes the base's main directions."
     )
 
+    @property
+    def used_rank(self) -> int:
+        """The rank, or the usual one where nobody has chosen yet."""
+        return USUAL_RANK if self.rank is None else self.rank
+
+    @property
+    def used_dropout(self) -> float:
+        """The dropout, or none where nobody has chosen yet."""
+        return self.dropout or 0.0
+
 
 class TrainingConfig(_Part):
     """How the adapter is trained."""
 
+    preset: Literal["quick", "recommended", "thorough"] = Field(
+        "recommended", description="How thorough the settings are that are chosen from the data."
+    )
     epochs: float | None = Field(None, gt=0, description="How often every row is seen; None is chosen from the data.")
     max_steps: int | None = Field(None, ge=1, description="Number of steps, in place of epochs.")
     batch_rows: int | None = Field(None, ge=1, description="Rows whose gradients make one step.")

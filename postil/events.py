@@ -78,17 +78,25 @@ class ModelLoaded(Event, frozen=True, kw_only=True, tag="model_loaded"):
 
 
 class TrainingPlanned(Event, frozen=True, kw_only=True, tag="training_planned"):
-    """What will be done; `first_step` is above 0 when a run goes on."""
+    """What will be done; `first_step` is above 0 when a run goes on.
+
+    Held-out rows are measured every `evaluate_every` steps (0: never), a checkpoint is written every `save_every`.
+    """
 
     steps: int
     first_step: int
     epochs: float
     batch_rows: int
     learning_rate: float
+    evaluate_every: int = 0
+    save_every: int = 0
 
 
 class StepDone(Event, frozen=True, kw_only=True, tag="step"):
-    """One optimizer step: loss in nats per trained token, time of the steps since the last such event."""
+    """One optimizer step: loss in nats per trained token.
+
+    `seconds` is the time of all steps since the last StepDone or Pace alone, by a clock that nobody can set.
+    """
 
     step: int
     steps: int
@@ -99,6 +107,18 @@ class StepDone(Event, frozen=True, kw_only=True, tag="step"):
     trained_tokens: int
     tokens_per_second: float
     seconds_left: float
+    seconds: float = 0.0
+
+
+class Pace(Event, frozen=True, kw_only=True, tag="pace"):
+    """How far the steps are, between two StepDone: after the first few, then every second.
+
+    `seconds` is the time of all steps since the last StepDone or Pace.
+    """
+
+    step: int
+    steps: int
+    seconds: float
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,18 +130,20 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldoutMeasured(Event, frozen=True, kw_only=True, tag="heldout"):
-    """Mean held-out loss of the adapter after `step` steps (0: the base alone)."""
+    """Mean held-out loss of the adapter after `step` steps (0: the base alone); measuring took `seconds`."""
 
     step: int
     loss: float
     samples: list[Sample]
+    seconds: float = 0.0
 
 
 class CheckpointSaved(Event, frozen=True, kw_only=True, tag="checkpoint"):
-    """A checkpoint is complete on disk."""
+    """A checkpoint is complete on disk; writing it took `seconds`."""
 
     step: int
     path: str
+    seconds: float = 0.0
 
 
 class Warned(Event, frozen=True, kw_only=True, tag="warning"):
@@ -147,6 +169,7 @@ AnyEvent = (
     | ModelLoaded
     | TrainingPlanned
     | StepDone
+    | Pace
     | HeldoutMeasured
     | CheckpointSaved
     | Warned

@@ -47,7 +47,7 @@ def split_conversations(conversations: Sequence[Conversation], share: float, see
     """
     questions = [normalize_question(conversation.question) for conversation in conversations]
     num_rows = Counter(questions)
-    wanted = _wanted_rows(len(questions), share)
+    wanted = wanted_heldout_rows(len(questions), share)
     chosen: set[str] = set()
     if wanted:
         max_questions = int(max(USUAL_MAX_SHARE, share) * len(num_rows))
@@ -61,7 +61,8 @@ def split_conversations(conversations: Sequence[Conversation], share: float, see
     )
 
 
-def _wanted_rows(num_rows: int, share: float) -> int:
+def wanted_heldout_rows(num_rows: int, share: float) -> int:
+    """How many rows are held out where the questions allow it; see `split_conversations`."""
     if share <= 0 or num_rows < MIN_ROWS_TO_SPLIT:
         return 0
     max_share = max(USUAL_MAX_SHARE, share)

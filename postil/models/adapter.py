@@ -72,9 +72,9 @@ def _lora_config(config: AdapterConfig, linear_names: list[str]) -> LoraConfig:
     targets = config.target_modules
     return LoraConfig(
         task_type="CAUSAL_LM",
-        r=config.rank,
+        r=config.used_rank,
         lora_alpha=int(config.alpha) if float(config.alpha).is_integer() else config.alpha,  # type: ignore[arg-type]
-        lora_dropout=config.dropout,
+        lora_dropout=config.used_dropout,
         target_modules=linear_names if isinstance(targets, str) else list(targets),
         bias=config.bias,
         use_rslora=config.use_rslora,
@@ -100,8 +100,8 @@ def _target_layers(base_model: PreTrainedModel, targets: tuple[str, ...] | str) 
 def _refuse_impossible(base_model: PreTrainedModel, config: AdapterConfig, targets: dict[str, nn.Module]) -> None:
     name, side = min(((n, min(_weight(m).shape)) for n, m in targets.items()), key=lambda pair: pair[1])
     quantized = [n for n, m in targets.items() if not _weight(m).is_floating_point()]
-    if config.rank > side and not quantized:  # packed 4-bit weights do not show their sides
-        raise UsageError("adapter.rank_too_large", rank=config.rank, module=name, side=side)
+    if config.used_rank > side and not quantized:  # packed 4-bit weights do not show their sides
+        raise UsageError("adapter.rank_too_large", rank=config.used_rank, module=name, side=side)
     start = f"init={config.init}" if config.init in START_METHODS else None
     dtype = str(base_model.dtype).removeprefix("torch.")
     pairs = [
@@ -110,7 +110,7 @@ def _refuse_impossible(base_model: PreTrainedModel, config: AdapterConfig, targe
         (start, "target_modules=embed_tokens", any(isinstance(m, nn.Embedding) for m in targets.values())),
         (start, "4/8-bit", bool(quantized)),
         (f"bias={config.bias}", f"dtype={dtype}", config.bias != "none" and base_model.dtype != torch.float32),
-        ("init=orthogonal", f"rank={config.rank}", config.init == "orthogonal" and config.rank % 2 == 1),
+        ("init=orthogonal", f"rank={config.used_rank}", config.init == "orthogonal" and config.used_rank % 2 == 1),
     ]
     for first, second, clash in pairs:
         if first and clash:

@@ -29,14 +29,14 @@ def fit_pack(config: RunConfig, base: Base, longest_row: int) -> RunConfig:
     free = probe_devices().cuda_free_bytes if base.device == "cuda" else available_memory_bytes()
     tokens = choose_pack_tokens(
         shape,
-        rank=config.adapter.rank,
+        rank=config.adapter.used_rank,
         dtype_bytes=DTYPE_BYTES[base.dtype],
         wanted=config.training.max_tokens_per_pack or longest_row,
         longest_row=longest_row,
         memory_bytes=free + loaded,
     )
     if tokens is None:
-        needed = bytes_to_train(shape, config.adapter.rank, longest_row, DTYPE_BYTES[base.dtype])
+        needed = bytes_to_train(shape, config.adapter.used_rank, longest_row, DTYPE_BYTES[base.dtype])
         raise UnavailableError(
             "recipes.does_not_fit",
             base=base.name,

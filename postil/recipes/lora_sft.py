@@ -33,10 +33,11 @@ from postil.models.adapter import add_adapter
 from postil.models.loading import load_base
 from postil.models.manifest import write_text_atomically
 from postil.recipes.defaults import resolve_config
+from postil.recipes.facts import base_facts, data_facts
 from postil.recipes.fitting import fit_pack
 from postil.recipes.prepare import open_prepared, read_options, tokenize_split
 from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
-from postil.recipes.result import RunResult, base_facts, config_hash, publish_adapter
+from postil.recipes.result import RunResult, config_hash, publish_adapter
 from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json
 from postil.recipes.trackers import tracked
 from postil.training.loop import train_adapter
@@ -67,11 +68,13 @@ def train_lora(
         if is_prepared(source):
             base = load_base(config.model)
             split, train, heldout, chat_format = open_prepared(source, base)
+            records_kind = ""
         else:
             report(PhaseStarted(phase="read"))
             records = read_records(source, read_options(config.data))
             validation = validate_dataset(records, config.data.system, single_turn=config.data.single_turn)
             report_data(validation, config.data.drop_bad, report)
+            records_kind = validation.kind
             split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
 
             report(PhaseStarted(phase="load"))
@@ -84,7 +87,8 @@ def train_lora(
         report_tokens(train, heldout, report)
         kept = heldout.conversations
         base = replace(base, chat_format=chat_format)
-        config = resolve_config(config, len(train.examples), base_facts(base))
+        facts = data_facts(config.data, split, train, heldout, records_kind)
+        config = resolve_config(config, facts, base_facts(base))
         config = fit_pack(config, base, longest_row=max(len(e.input_ids) for e in train.examples))
         write_text_atomically(folder.settings, config.to_yaml())
 

@@ -1,5 +1,6 @@
 """Turns what each step of the road handed on into the events that tell the user."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,7 @@ def heldout_probe(
     sampling = Sampling(max_new_tokens=config.evaluation.max_new_tokens)
 
     def measure(step: int) -> float:
+        started = time.perf_counter()
         loss = float(mean_by_question(questions, heldout_losses(model, examples)).mean())
         prompts, tools = [c.prompt for c in asked], [c.tools for c in asked]
         answers = generate_answers(model, base.chat_format, prompts, sampling, tools=tools)
@@ -136,7 +138,8 @@ def heldout_probe(
             Sample(question=c.question, expected=e, answer=a.text)
             for c, e, a in zip(asked, expected, answers, strict=True)
         ]
-        report(HeldoutMeasured(step=step, loss=loss, samples=samples))
+        seconds = time.perf_counter() - started
+        report(HeldoutMeasured(step=step, loss=loss, samples=samples, seconds=seconds))
         return loss
 
     return measure

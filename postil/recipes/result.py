@@ -15,7 +15,6 @@ from postil.models.adapter import save_adapter_weights
 from postil.models.loading import Base
 from postil.models.manifest import AdapterManifest, write_card, write_manifest
 from postil.operating_system import os_reason
-from postil.recipes.defaults import BaseFacts
 from postil.recipes.run_folder import RunFolder
 from postil.training.loop import TrainResult
 
@@ -24,19 +23,14 @@ if TYPE_CHECKING:
 
 # Settings that decide no weight: a run may go on on another day with these changed.
 _NOT_HASHED = {"output", "evaluation"}
-_NOT_HASHED_TRAINING = {"log_every", "save_every", "keep"}
-
-
-def base_facts(base: Base) -> BaseFacts:
-    """What the defaults need to know of a loaded base."""
-    return BaseFacts(base.name, base.family, base.hidden_size, base.num_parameters, base.device)
+_NOT_HASHED_TRAINING = {"log_every", "save_every", "keep", "preset"}
 
 
 def config_hash(config: RunConfig) -> str:
     """sha256 of the settings that decide the weights."""
     values = config.model_dump(mode="json", exclude=_NOT_HASHED | {"data"})
     values["training"] = {k: v for k, v in values["training"].items() if k not in _NOT_HASHED_TRAINING}
-    values["data"] = config.data.model_dump(mode="json", exclude={"file", "drop_bad"})
+    values["data"] = config.data.model_dump(mode="json", exclude={"file", "drop_bad", "kind"})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from postil.config import TrainingConfig
 from postil.data.examples import Example
 from postil.errors import DataError, Stopped
-from postil.events import CheckpointSaved, Report, ShouldStop, StepDone, TrainingPlanned, Warned
+from postil.events import CheckpointSaved, Pace, Report, ShouldStop, StepDone, TrainingPlanned, Warned
 from postil.language import say
 from postil.models.adapter import adapter_dropout
 from postil.models.loss import output_head
@@ -40,6 +40,8 @@ from postil.training.state import (
 
 SIGINT = 2
 PLACES_NAMED = 3  # rows listed when the loss is no number any more
+FIRST_PACES = 5  # steps whose time is told one by one, for the first estimate of the time left
+PACE_SECONDS = 1.0
 Evaluate = Callable[[int], float]
 
 
@@ -74,6 +76,26 @@ class _Run:
     report: Report
     evaluate: Evaluate | None
     evaluate_every: int
+
+
+@dataclass(slots=True)
+class _Clock:
+    """What has been told of the time so far; nobody can set this clock.
+
+    Args:
+        started_at: when the steps that count began: all but the first.
+        told_at: when the last event of the steps was sent.
+        untold_seconds: time of the steps since then, without measuring and saving.
+    """
+
+    started_at: float = field(default_factory=time.perf_counter)
+    told_at: float = field(default_factory=time.perf_counter)
+    untold_seconds: float = 0.0
+
+    def tell(self) -> float:
+        """The untold seconds, which are told with this."""
+        seconds, self.untold_seconds, self.told_at = self.untold_seconds, 0.0, time.perf_counter()
+        return seconds
 
 
 def train_adapter(
@@ -128,10 +150,10 @@ def train_adapter(
         steps=steps,
         first_step=state.step,
     )
-    started = time.perf_counter()
+    clock = _Clock()
     _measure_heldout(run, state)  # a run that was stopped before a measurement catches up
     for batch in batches:
-        _train_step(run, state, batch, started)
+        _train_step(run, state, batch, clock)
         stopping = state.step < steps and should_stop()
         if not stopping:
             _measure_heldout(run, state)
@@ -150,6 +172,8 @@ def _announce(run: _Run, model: nn.Module, rows: int, num_examples: int) -> None
             epochs=run.config.epochs or run.steps / steps_per_epoch(num_examples, rows),
             batch_rows=rows,
             learning_rate=run.config.learning_rate,  # type: ignore[arg-type]
+            evaluate_every=run.evaluate_every if run.evaluate is not None else 0,
+            save_every=run.config.save_every,
         )
     )
     if not supports_packing(model):
@@ -157,7 +181,7 @@ def _announce(run: _Run, model: nn.Module, rows: int, num_examples: int) -> None
         run.report(Warned(key="training.not_packed", message=say("training.not_packed", **values), values=values))
 
 
-def _train_step(run: _Run, state: TrainingState, batch: StepBatch, run_started: float) -> None:
+def _train_step(run: _Run, state: TrainingState, batch: StepBatch, clock: _Clock) -> None:
     started = time.perf_counter()
     config = run.config
     with adapter_dropout(state.model), packed_attention(state.model):
@@ -172,14 +196,21 @@ def _train_step(run: _Run, state: TrainingState, batch: StepBatch, run_started: 
     state.tokens += found.num_tokens
     state.trained_tokens += found.num_trained_tokens
     state.seconds += seconds
+    clock.untold_seconds += seconds
+    steps_done = state.step - run.first_step
     if batch.step % config.log_every == 0 or batch.step in (run.first_step + 1, run.steps):
-        _log(run, state, found, rate, norm, seconds, time.perf_counter() - run_started)
+        _log(run, state, found, rate, norm, seconds, clock)
+    elif steps_done <= FIRST_PACES or time.perf_counter() - clock.told_at >= PACE_SECONDS:
+        run.report(Pace(step=state.step, steps=run.steps, seconds=clock.tell()))
+    if steps_done == 1:  # warm-up says nothing about the steps to come
+        clock.started_at = time.perf_counter()
 
 
 def _log(
-    run: _Run, state: TrainingState, found: StepLoss, rate: float, norm: float, seconds: float, elapsed: float
+    run: _Run, state: TrainingState, found: StepLoss, rate: float, norm: float, seconds: float, clock: _Clock
 ) -> None:
     steps_done = state.step - run.first_step
+    elapsed = time.perf_counter() - clock.started_at
     run.report(
         StepDone(
             step=state.step,
@@ -190,7 +221,8 @@ def _log(
             tokens=found.num_tokens,
             trained_tokens=found.num_trained_tokens,
             tokens_per_second=found.num_tokens / max(seconds, 1e-9),
-            seconds_left=elapsed / steps_done * (run.steps - state.step),
+            seconds_left=elapsed / max(1, steps_done - 1) * (run.steps - state.step),
+            seconds=clock.tell(),
         )
     )
 
@@ -203,6 +235,7 @@ def _measure_heldout(run: _Run, state: TrainingState) -> None:
 
 
 def _save(run: _Run, state: TrainingState) -> None:
+    started = time.perf_counter()
     checkpoint = save_checkpoint(
         run.run_dir,
         state.step,
@@ -212,7 +245,7 @@ def _save(run: _Run, state: TrainingState) -> None:
     )
     best = best_step(state.heldout_losses, checkpoint_steps(run.run_dir))
     keep_checkpoints(run.run_dir, run.config.keep, best)
-    run.report(CheckpointSaved(step=state.step, path=str(checkpoint.path)))
+    run.report(CheckpointSaved(step=state.step, path=str(checkpoint.path), seconds=time.perf_counter() - started))
 
 
 def _result(state: TrainingState, last_steps: int) -> TrainResult:
