@@ -19,6 +19,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -80,6 +81,7 @@ class Account(Table):
         language: "zh" or "en"; None follows the browser.
         monthly_cap_micro, job_cap_micro: None takes the settings' value.
         hold_reason: why no job may start, "" where nothing holds it.
+        recent_use_seconds: what its runs have taken, older use counting less and less; as of `recent_use_at`.
     """
 
     __tablename__ = "accounts"
@@ -95,6 +97,8 @@ class Account(Table):
     job_cap_micro: Mapped[int | None]
     balance_limit_micro: Mapped[int | None]
     hold_reason: Mapped[str] = mapped_column(default="")
+    recent_use_seconds: Mapped[float] = mapped_column(Float(), default=0.0)
+    recent_use_at: Mapped[datetime | None]
 
 
 class SignIn(Table):
@@ -226,6 +230,7 @@ class Job(Table):
         wish: "" or what the user asked for while it runs: "pause" or "cancel".
         not_before: a retry waits until then.
         failures: those of the run's own since the last checkpoint that went further.
+        retries: waits after a machine's failures since then.
         progress: what the last event said, for lists: phase, percent, seconds left, loss.
         estimate, actual: said before, seen afterwards.
         error: code, message values and hint of why it ended.
@@ -234,7 +239,7 @@ class Job(Table):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index("ix_jobs_queue", "state", "priority", "created_at"),
+        Index("ix_jobs_queue", "state", "account_id", "priority", "not_before", "queued_at"),
         Index("ix_jobs_of_account", "account_id", "created_at"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -250,6 +255,7 @@ class Job(Table):
     priority: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime | None]
     failures: Mapped[int] = mapped_column(default=0)
+    retries: Mapped[int] = mapped_column(default=0)
     failed_step: Mapped[int | None]
     last_checkpoint_step: Mapped[int] = mapped_column(default=0)
     slot: Mapped[str | None]
