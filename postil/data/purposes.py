@@ -4,7 +4,8 @@ Nothing is learned or guessed at: the same conversations always get the same ans
 
     classification     the reader saw a table of labels, or few short answers serve many questions
     multi_turn         half of the conversations or more have two questions or more
-    customer_service   a system message that says so, or orders, refunds, deliveries and courtesies in a third of them
+    customer_service   a system message that says so, or courtesies in a third of the answers and orders, refunds and
+                       deliveries in a part of them; without the courtesies it is a list of facts
     role               questions about who the speaker is, a character in the system message, or short answers that
                        often speak in the first person
     copywriting        the user asks to write something, and the answers are long
@@ -148,7 +149,8 @@ def _like_service(conversations: Sequence[Conversation]) -> tuple[Evidence, ...]
     system = _share(conversations, lambda c: _SERVICE_SYSTEM.search(system_of(c)))
     words = _share(conversations, lambda c: _SERVICE_WORDS.search(f"{c.question}\n{c.answer}"))
     courtesy = _share(conversations, lambda c: _COURTESY.search(c.answer))
-    if system < 0.5 and words < 0.33 and not (words >= 0.15 and courtesy >= 0.3):
+    # A list of facts about orders and refunds is still one of facts: a service desk is told by how it speaks.
+    if system < 0.5 and not (words >= 0.15 and courtesy >= 0.3):
         return ()
     found = [("data.profile.service_system", system), ("data.profile.service_words", words)]
     found.append(("data.profile.courtesy", courtesy))

@@ -95,6 +95,7 @@ SERVICE = [talk(f"我的订单 {n} 到哪了", f"您好，快递 {n} 已发货�
 ROLE = [talk(q, "我是小狐，一只住在山里的狐狸。") for q in ("你是谁", "你叫什么名字", "今天好吗", "吃了吗")]
 WRITING = [talk(f"写一篇关于第 {n} 座城市的游记", "清晨的雾。" * 60) for n in range(10)]
 FACTS = [talk(f"第 {n} 层有什么？", f"第 {n} 层是会议室，共 {n} 间。") for n in range(10)]
+SHOP_FACTS = [talk(f"第 {n} 种订单几天发货？", f"第 {n} 种订单 {n} 天内发货，退款三天到账。") for n in range(10)]
 CHATS = [talk("在吗", "在", "几点", "九点") for _ in range(5)]
 PIRATE = [talk(f"What is {n}?", f"Arr, I tell ye 'tis {n}!", system="You are a pirate.") for n in range(10)]
 ENGLISH_SERVICE = [
@@ -114,6 +115,7 @@ AUTHOR = [talk(f"Write a short poem about number {n}.", "O number of wonder, " *
         (WRITING, "copywriting"),
         (AUTHOR, "copywriting"),
         (FACTS, "fact_qa"),
+        (SHOP_FACTS, "fact_qa"),
         (CHATS, "multi_turn"),
         ([], "fact_qa"),
     ],
@@ -150,7 +152,10 @@ def test_every_purpose_has_a_name() -> None:
         ("o14_", "fact_qa"),
         ("o16_", "role"),
         ("o17_", "fact_qa"),
+        ("o19_", "fact_qa"),
+        ("o21_", "fact_qa"),
         ("o24_", "classification"),
+        ("o26_", "fact_qa"),
         ("o34_", "role"),
     ],
 )
