@@ -73,7 +73,8 @@ def _show_source(screen: Screen, source: SourceReading) -> None:
         parts.append(say("cli.check.comma").join(columns))
     screen.line(say("cli.check.joint").join(parts))
     if source.confidence < SURE:
-        key = "cli.check.look_at_text" if source.reason == "structure" else "cli.check.look"
+        is_told = source.reason == "structure" or "speaker" in source.columns  # no question or answer to map
+        key = "cli.check.look_at_text" if is_told else "cli.check.look"
         screen.say(key, "yellow", reason=say(f"cli.check.reason.{source.reason}"), share=source.confidence)
 
 

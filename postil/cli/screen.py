@@ -179,13 +179,12 @@ def _listed_rows(places: Sequence[Place], known_file: str) -> str:
 
 def _show_fixes(screen: Screen, code: str, fixes: Sequence[Fix]) -> None:
     """What a machine can do about problems of one kind: what each change is, and how many rows it mends."""
-    rows: Counter[tuple[str, bool]] = Counter()
+    rows: dict[tuple[str, bool], set[Place]] = {}
     for fix in fixes:
-        rows[fix.label, fix.automatic] += len(fix.places)
-    for (label, automatic), count in rows.items():
-        screen.say(
-            "cli.problems.fix" if automatic else "cli.problems.fix_asked", "dim", count=count, label=label, code=code
-        )
+        rows.setdefault((fix.label, fix.automatic), set()).update(fix.places)
+    for (label, automatic), places in rows.items():
+        key = "cli.problems.fix" if automatic else "cli.problems.fix_asked"
+        screen.say(key, "dim", count=len(places), label=label, code=code)
 
 
 def duration(seconds: float) -> str:

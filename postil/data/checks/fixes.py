@@ -15,6 +15,7 @@ from postil.data.checks.message_fixes import (
     drop_stand_ins,
     drop_unanswered,
     edit_message_lists,
+    edit_said,
     merge_consecutive,
 )
 from postil.data.checks.paths import set_path
@@ -154,7 +155,7 @@ def rewrite_strings(value: Any, rewrite: Rewrite) -> Any:
 
 def _with_messages(record: Record, edit: Callable[[Messages], Messages]) -> Record | None:
     if record.turns:
-        return _or_none(replace(record, turns=tuple(edit(list(record.turns)))))
+        return _or_none(replace(record, turns=tuple(edit_said(list(record.turns), edit))))
     fields = edit_message_lists(record.fields, edit)
     return None if fields is None else replace(record, fields=fields)
 

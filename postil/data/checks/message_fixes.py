@@ -8,9 +8,11 @@ from postil.data.checks.json_text import inside_json
 from postil.data.shapes.columns import find_layout
 from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft, is_blank, plain_text
 from postil.data.shapes.media_stand_ins import is_stand_in
-from postil.data.shapes.turns import find_message_list, is_message, item_drafts
+from postil.data.shapes.speakers import people_roles
+from postil.data.shapes.turns import ROLE_KEYS, find_message_list, is_message, item_drafts
 
 Messages = list[Any]
+_AS_WRITTEN = "\0speaker"  # no key of a message
 _WEIGHT_KEYS = ("weight", "loss_weight", "loss", "train")
 
 
@@ -22,12 +24,38 @@ def edit_message_lists(fields: Mapping[str, Any], edit: Callable[[Messages], Mes
     for name in (*layout.turns, *layout.chosen) or (() if other is None else (other[0],)):
         value = fields[name]
         if isinstance(value, str):
-            edited[name] = inside_json(value, lambda items: edit(items) if isinstance(items, list) else items) or value
+            edited[name] = inside_json(value, lambda items: edit_said(items, edit)) or value
         elif isinstance(value, list) and value:
-            edited[name] = edit(value)
+            edited[name] = edit_said(value, edit)
         if edited[name] in ([], "[]") and value not in ([], "[]"):
             return None
     return edited
+
+
+def edit_said(messages: Any, edit: Callable[[Messages], Messages]) -> Any:
+    """Messages edited without notes among colleagues: joined to a message they would be learned.
+
+    People's names stand for the roles that they have in this chat.
+    """
+    if not isinstance(messages, list):
+        return messages
+    said = [m for m in messages if not any(draft.is_internal for draft in _drafts(m))]
+    roles = people_roles([draft for m in said for draft in _drafts(m)])
+    if not roles:
+        return edit(said)
+    return [_with_name(m) for m in edit([_with_role(m, roles) for m in said])]
+
+
+def _with_role(message: Mapping[str, Any], roles: Mapping[str, str]) -> Mapping[str, Any]:
+    """A message of a person in the role that the person has in this chat."""
+    key = next(key for key in ROLE_KEYS if key in message)
+    return {**message, key: roles[_drafts(message)[0].speaker], _AS_WRITTEN: message[key]}
+
+
+def _with_name(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    key = next(key for key in ROLE_KEYS if key in message)
+    written = {**message, key: message[_AS_WRITTEN]}
+    return {name: value for name, value in written.items() if name != _AS_WRITTEN}
 
 
 def merge_consecutive(messages: Messages) -> Messages:

@@ -27,7 +27,15 @@ ROLES: dict[str, Role] = {
 CALL_ROLES = frozenset(("function_call", "function_calls", "tool_call", "tool_calls"))
 """Roles of entries whose content is a call: they belong to the assistant."""
 
-_TEXT_PARTS = ("text", "input_text", "output_text")
+_TEXT_PARTS = frozenset(
+    (
+        *("text", "input_text", "output_text"),
+        # Parts of a text that messengers save by their looks.
+        *("plain", "link", "text_link", "bold", "italic", "underline", "strikethrough", "spoiler", "blockquote"),
+        *("code", "pre", "mention", "mention_name", "hashtag", "cashtag", "email", "phone", "bot_command"),
+        "custom_emoji",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Draft:
         calls_path: the way to that.
         call_id: which call a tool's answer belongs to.
         left_out: a key beside the content that is not learned, such as "reasoning_content".
+        speaker: who speaks, as written, where that may be a person's name and not a role.
+        is_internal: only colleagues were to see it; it is told and not learned.
     """
 
     role: str
@@ -57,6 +67,8 @@ class Draft:
     calls_path: str = ""
     call_id: str | None = None
     left_out: str = ""
+    speaker: str = ""
+    is_internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
 """JSON whose entries are single messages: chats are put together of them."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postil.data.shapes.columns import Layout
+from postil.data.shapes.columns import Layout, find_label, find_layout, normalize_name
 from postil.data.shapes.drafts import Draft
 from postil.data.shapes.record import Record
 from postil.data.shapes.speakers import find_cast, role_of
 from postil.data.shapes.turns import message_draft
 from postil.problems import Place, Problem
+
+FEWEST_MESSAGES = 4
 
 
 @dataclass(slots=True)
@@ -26,6 +28,27 @@ def is_log_row(value: Any, layout: Layout) -> bool:
     return role_of(str(value.get(layout.speaker or ""))) is not None
 
 
+def people_layout(value: Mapping[str, Any]) -> Layout:
+    """What an entry's fields are for where it is a message: "user" beside a text and no answer says who speaks."""
+    layout = find_layout(tuple(value))
+    if layout.is_log or layout.content is None or layout.answer is not None or layout.question is None:
+        return layout
+    if normalize_name(layout.question) != "user":
+        return layout
+    return replace(layout, speaker=layout.question, question=None, reason="structure", confidence=0.8)
+
+
+def is_people_log(values: Sequence[Any]) -> bool:
+    """Whether a few people speak again and again: entries without labels, in which each name comes twice on average."""
+    if len(values) < FEWEST_MESSAGES or not all(isinstance(value, dict) for value in values):
+        return False
+    layouts = [people_layout(value) for value in values]
+    if not all(layout.is_log for layout in layouts) or find_label(tuple(values[0]), strong=False) is not None:
+        return False
+    names = {repr(value[layout.speaker or ""]) for value, layout in zip(values, layouts, strict=True)}
+    return 2 <= len(names) <= len(values) // 2
+
+
 def log_records(
     file: str, entries: Iterable[tuple[int, Mapping[str, Any], Layout] | Problem]
 ) -> Iterator[Record | Problem]:
@@ -40,8 +63,13 @@ def log_records(
         chat = chats.setdefault(repr(session), _Chat(layout))
         draft = message_draft(value, layout.speaker or "", layout.content or "", layout.content, Place(file, number))
         chat.turns.append((value.get(layout.time or ""), draft))
-        chat.names.append(str(value[layout.speaker or ""]).strip())
-    cast = find_cast([chat.names for chat in chats.values()])
+        chat.names.append(draft.speaker or str(value[layout.speaker or ""]).strip())
+    said = (
+        (name, draft.content)
+        for chat in chats.values()
+        for name, (_, draft) in zip(chat.names, chat.turns, strict=True)
+    )
+    cast = find_cast([chat.names for chat in chats.values()], said)
     if cast.guess is not None:
         values = {"user": cast.guess[0], "assistant": cast.guess[1]}
         yield Problem("speakers_guessed", "warning", Place(file), values=values)

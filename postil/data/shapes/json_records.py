@@ -1,16 +1,16 @@
 """From the values of a JSON file to records: where the entries stand, if not simply in a list of objects."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from itertools import chain
+from functools import lru_cache, partial
+from itertools import chain, islice
 from typing import Any
 
 from postil.data.options import Purpose, ReadOptions
 from postil.data.shapes.columns import Layout, find_layout, mapped_layout, normalize_name
 from postil.data.shapes.drafts import excerpt_of
-from postil.data.shapes.json_logs import is_log_row, log_records
+from postil.data.shapes.json_logs import is_log_row, is_people_log, log_records, people_layout
 from postil.data.shapes.record import Record
 from postil.data.shapes.turns import find_turns, is_message, is_message_list
 from postil.problems import Place, Problem
@@ -21,6 +21,8 @@ Columns = tuple[tuple[Purpose, str], ...]
 NESTED_CONFIDENCE = 0.95
 PAIRS_CONFIDENCE = 0.8
 FEWEST_PAIRS = 3
+LOOK_ENTRIES = 100
+"""How many entries show whether a few people speak in turns."""
 _HELD_BACK_NAMES = ("test", "val", "valid", "validation", "dev", "eval", "evaluation")
 _CODE_LIKE = re.compile(r"[A-Za-z0-9_.\-]*")
 
@@ -31,15 +33,19 @@ def json_records(file: str, values: Iterator[Item], options: ReadOptions) -> Ite
     A file that is one object may hold its records one level below ({"data": [...]}), or be the questions and answers
     itself ({"How ...?": "So.", ...}). Entries may be lists: [question, answer], or a list of messages.
     """
-    first = next(values, None)
-    second = next(values, None)
-    if second is None and isinstance(first, tuple) and isinstance(first[1], dict) and not options.columns:
-        yield from _single_object(file, *first)
+    head = list(islice(values, 2))
+    if len(head) == 1 and isinstance(head[0], tuple) and isinstance(head[0][1], dict) and not options.columns:
+        yield from _single_object(file, *head[0])
         return
-    items = chain((i for i in (first, second) if i is not None), values)
     columns = tuple(options.columns.items())
-    if _is_log([item[1] for item in (first, second) if isinstance(item, tuple)], columns):
-        yield from log_records(file, _log_entries(file, items, columns))
+    find: Callable[[Mapping[str, Any]], Layout] = partial(_layout, columns=columns)
+    is_log = _is_log(_values(head), columns)
+    if not is_log and not columns and _may_be_people(_values(head)):
+        head += islice(values, LOOK_ENTRIES)
+        is_log, find = is_people_log(_values(head)), people_layout
+    items = chain(head, values)
+    if is_log:
+        yield from log_records(file, _log_entries(file, items, find))
         return
     for item in items:
         if isinstance(item, Problem):
@@ -60,18 +66,26 @@ def _is_log(values: Sequence[Any], columns: Columns) -> bool:
     return layouts[0].is_log and any(map(is_log_row, values, layouts))
 
 
+def _values(items: Sequence[Item]) -> list[Any]:
+    return [item[1] for item in items if not isinstance(item, Problem)]
+
+
+def _may_be_people(values: Sequence[Any]) -> bool:
+    return bool(values) and all(isinstance(value, dict) and people_layout(value).is_log for value in values)
+
+
 def _layout(value: Mapping[str, Any], columns: Columns) -> Layout:
     return _mapped(tuple(value), columns) if columns else find_layout(tuple(value))
 
 
 def _log_entries(
-    file: str, items: Iterator[Item], columns: Columns
+    file: str, items: Iterator[Item], find: Callable[[Mapping[str, Any]], Layout]
 ) -> Iterator[tuple[int, Mapping[str, Any], Layout] | Problem]:
     """Entries of which the first is a message; one that is none cannot be told a place in a chat."""
     for item in items:
         if isinstance(item, Problem):
             yield item
-        elif isinstance(item[1], dict) and (layout := _layout(item[1], columns)).is_log:
+        elif isinstance(item[1], dict) and (layout := find(item[1])).is_log:
             yield (*item, layout)
         else:
             yield Problem("not_a_message", "error", Place(file, item[0]), excerpt=excerpt_of(item[1]))

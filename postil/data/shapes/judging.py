@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from postil.data.conversations import Message, Role
+from postil.data.shapes.columns import list_names
 from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft, Findings, Origin, is_blank, origin_of, plain_text
 from postil.data.shapes.media_stand_ins import is_stand_in
+from postil.data.shapes.speakers import people_roles
 from postil.data.shapes.tool_calls import ToolFault, plain_json, read_calls
 from postil.data.shapes.turn_order import Turn, check_order, inner_roles, is_learnable, join_neighbours
 from postil.problems import FixAction
@@ -27,7 +29,7 @@ def judge_drafts(
     Args:
         is_log: written by people, who send one message after another before they are answered: these are joined.
     """
-    drafts = _with_system_as_speaker(drafts)
+    drafts = _with_system_as_speaker(_with_cast(_without_internal(drafts, findings), findings))
     drops_empty = _can_drop_empty(drafts)
     joined = turns = _turns(drafts, drops_empty, findings)
     if not any(p.code in ("unknown_role", "bad_tool_call") for p in findings.problems):
@@ -66,6 +68,27 @@ def _joined(turns: list[Turn], findings: Findings) -> list[Turn]:
     num_joined, text = len(turns) - len(joined), first.message.content
     findings.add("messages_joined", first.draft, found=text, severity="warning", messages=num_joined)
     return joined
+
+
+def _without_internal(drafts: Sequence[Draft], findings: Findings) -> Sequence[Draft]:
+    """What was said to the customer; notes among colleagues are told and left out."""
+    if not any(d.is_internal for d in drafts):
+        return drafts
+    for draft in drafts:
+        if draft.is_internal:
+            findings.add("internal_note", draft, found=draft.content, severity="warning")
+    return [d for d in drafts if not d.is_internal]
+
+
+def _with_cast(drafts: Sequence[Draft], findings: Findings) -> Sequence[Draft]:
+    """Roles for the names of people, as they behave in this chat; who was taken for whom is told."""
+    roles = people_roles(drafts)
+    if not roles:
+        return drafts
+    users, assistants = (list_names([n for n in roles if roles[n] == role]) for role in ("user", "assistant"))
+    column = drafts[0].column
+    findings.add("speakers_guessed", blamed=column, severity="warning", user=users, assistant=assistants)
+    return [replace(d, role=roles[d.speaker]) for d in drafts]
 
 
 def _with_system_as_speaker(drafts: Sequence[Draft]) -> Sequence[Draft]:

@@ -1,4 +1,4 @@
-"""Messages that hold only what a program puts in the place of a picture, a recording, or a withdrawn message."""
+"""Messages that nobody wrote: stand-ins for pictures, recordings, withdrawn messages, and a messenger's notices."""
 
 import re
 
@@ -39,6 +39,15 @@ _WITHDRAWN = re.compile(
     r"|(?:essa|você apagou essa) mensagem(?: foi apagada)?|questo messaggio è stato eliminato",
     re.IGNORECASE,
 )
+# Some messengers write it in the name of the person or shop whom the chat is with.
+_ENCRYPTED = re.compile(
+    r"(?:messages (?:and calls|you send|to this chat|in this chat)|消息和(?:通话|通話)|訊息和通話"
+    r"|nachrichten und anrufe"
+    r"|los mensajes y las llamadas|les messages et les appels|as mensagens e (?:as )?(?:ligações|chamadas)"
+    r"|i messaggi e le chiamate|メッセージと通話)[^\n]{0,60}(?:end-to-end|端到端|端對端|ende-zu-ende|extremo a extremo"
+    r"|bout en bout|ponta a ponta|エンドツーエンド)",
+    re.IGNORECASE,
+)
 _SPEAKS_OF_MESSAGE = re.compile(r"消息|訊息|メッセージ|me[ns]s|nachricht", re.IGNORECASE)
 _STAND_IN = re.compile(rf"(?:{_IN_BRACKETS}|{_LEFT_OUT})", re.IGNORECASE)
 _AROUND = BLANKS + "\"'“”「」.。"
@@ -57,3 +66,8 @@ def is_withdrawal(text: str) -> bool:
     if len(text) > _LONGEST or _SPEAKS_OF_MESSAGE.search(text) is None:
         return False
     return _WITHDRAWN.fullmatch(text.strip(_AROUND)) is not None
+
+
+def is_messenger_notice(text: str) -> bool:
+    """True for what a messenger says at the top of a chat: "Messages and calls are end-to-end encrypted. ..."."""
+    return _ENCRYPTED.match(text.strip(_AROUND)) is not None

@@ -10,9 +10,10 @@ from typing import Literal
 from postil.data.options import ReadOptions
 from postil.data.shapes.columns import Layout, find_number, normalize_name
 from postil.data.shapes.drafts import Draft
+from postil.data.shapes.internal_notes import is_internal
 from postil.data.shapes.record import Record
 from postil.data.shapes.sheet_rows import TableRow
-from postil.data.shapes.speakers import PAIR_MARKS, Cast, find_cast, role_of
+from postil.data.shapes.speakers import PAIR_MARKS, Cast, find_answerer, find_cast, role_of
 from postil.problems import Place, Problem
 
 _LONGEST_BY_NUMBER = 10
@@ -115,7 +116,9 @@ def group_chats(
     if not layout.is_log:
         yield from (_pair_chat(file, sheet, layout, group) for group in groups)
         return
-    cast = find_cast([[row.fields[layout.speaker or ""].strip() for row in group] for group in groups])
+    speaker, content = layout.speaker or "", layout.content or ""
+    said = ((row.fields[speaker].strip(), row.fields[content]) for row in rows)
+    cast = find_cast([[row.fields[speaker].strip() for row in group] for group in groups], said)
     if cast.guess is not None:
         values = {"user": cast.guess[0], "assistant": cast.guess[1]}
         yield Problem("speakers_guessed", "warning", Place(file, 0, sheet), layout.speaker, values=values)
@@ -178,11 +181,13 @@ def _split(grouping: Grouping, rows: Sequence[TableRow]) -> list[list[TableRow]]
 
 
 def _split_log(layout: Layout, rows: Sequence[TableRow]) -> list[list[TableRow]]:
-    """Cuts where a chat seems to begin: at blank rows, before a system message, another day, or a greeting."""
+    """Cuts where a chat seems to begin: at blank rows, before a system message, another day, a greeting, or where
+    another customer comes to the one who answers them all."""
     by_gap = _cut(rows, lambda i: rows[i].after_gap)
     if len(by_gap) > 1 and sum(_both_speak(layout, part) for part in by_gap) >= 0.8 * len(by_gap):
         return by_gap
     times = [_time_of(layout, row) for row in rows]
+    customers = _customers([row.fields[layout.speaker or ""].strip() for row in rows])
 
     def begins(i: int) -> bool:
         row, before = rows[i], rows[i - 1]
@@ -194,10 +199,26 @@ def _split_log(layout: Layout, rows: Sequence[TableRow]) -> list[list[TableRow]]
         if last == "system":
             return False
         is_new_day = len(times[i]) >= 3 and len(times[i - 1]) >= 3 and times[i][:3] != times[i - 1][:3]
+        if customers and customers[i] != customers[i - 1]:
+            return True
         greets = role == "user" and last == "assistant" and _GREETING.match(row.fields[layout.content or ""])
         return is_new_day or bool(greets)
 
     return _cut(rows, begins)
+
+
+def _customers(names: Sequence[str]) -> list[str]:
+    """Row by row whom the chat is with, where one answers several; [] where nobody can be seen to."""
+    people = [name if role_of(name) != "system" else "" for name in names]
+    answerer = find_answerer(people)
+    if answerer is None:
+        return []
+    customers: list[str] = []
+    customer = next(name for name in people if name not in ("", answerer))
+    for name in people:
+        customer = customer if name in ("", answerer) else name
+        customers.append(customer)
+    return customers
 
 
 def _cut(rows: Sequence[TableRow], begins: Callable[[int], bool]) -> list[list[TableRow]]:
@@ -301,7 +322,7 @@ def _log_chat(
         if role == "system":
             system = text
         if not row.is_repeat:
-            drafts.append(Draft(role, text, content, content, place=here))
+            drafts.append(Draft(role, text, content, content, place=here, is_internal=is_internal(row.fields)))
     if numbers:
         place = Place(file, min(numbers), sheet)
         yield Record(place, {}, replace(layout, kind="chat"), tuple(drafts), tuple(numbers), len(numbers))

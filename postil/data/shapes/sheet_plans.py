@@ -100,6 +100,9 @@ def _remarks_on_header(
         first = next(row for row in rows if row.number >= plan.start)
         excerpt = " ".join(" ".join(first.cells)[:200].split())[:80]
         yield Problem("no_header", "warning", place, excerpt=excerpt, values=values | {"row": plan.start})
+    elif layout.reason == "by_content" and layout.is_log:
+        speaks = {"speaker": layout.speaker, "content": layout.content}
+        yield Problem("speaker_columns_by_content", "warning", place, column=layout.content, values=speaks)
     elif layout.reason == "by_content" or layout.confidence < 0.9:
         yield Problem("columns_by_content", "warning", place, column=layout.answer, values=values)
 

@@ -37,6 +37,7 @@ _CALLED_SHOP = re.compile(r"(?:店|铺|舖|商城|超市|旗舰|专营|自营|�
 _DAY_AND_SECOND = re.compile(rf"[\[(]?[ ]*{_DAY}[ ]*[,T]?[ ]*\d{{1,2}}:\d{{2}}:\d{{2}}")
 _ALONE = re.compile(rf"(?P<deco>[#>*_ ]*)[【\[<]?(?P<name>{_NAME})[】\]>]?[ *_]*:?[ *_]*$", re.I)
 _BRACKETED = re.compile(rf"[【\[<](?P<name>{_NAME})[】\]>][ ]*(?=\S)")
+_STAMPED = re.compile(rf"[\[(<]?[ ]*{_DAY}[ ]*[,T]?[ ]*{_CLOCK}[ ]*[\])>]?[ ]*[-–—]?[ ]*(?=\S)", re.I)
 _WEEKDAY = (
     r"(?:[今昨前]天|昨日|今日|(?:星期|周|週|礼拜)[一二三四五六日天]"
     r"|(?:yester|to|mon|tues|wednes|thurs|fri|satur|sun)day)"
@@ -128,6 +129,11 @@ def is_day(line: Line) -> bool:
 def is_moment(line: Line) -> bool:
     """True for a line that holds nothing but a time, perhaps of a weekday: "昨天 10:02"."""
     return ":" in line.head and _MOMENT_LINE.match(line.head) is not None
+
+
+def is_stamped(line: Line) -> bool:
+    """True for a line that begins with a day and a time and goes on: "12/03/2024, 10:31 - Anna: Hi"."""
+    return ":" in line.head and _STAMPED.match(line.head) is not None
 
 
 def is_undecorated(line: Line) -> bool:

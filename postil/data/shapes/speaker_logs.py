@@ -1,15 +1,24 @@
 """Chat logs: who speaks, what is said, and where one chat ends and the next begins."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 from postil.data.shapes.columns import list_names
-from postil.data.shapes.media_stand_ins import is_withdrawal
-from postil.data.shapes.speaker_lines import Speech, find_speech, is_chat_title, is_day, is_moment, is_undecorated
+from postil.data.shapes.media_stand_ins import is_messenger_notice, is_withdrawal
+from postil.data.shapes.speaker_lines import (
+    Speech,
+    find_speech,
+    is_chat_title,
+    is_day,
+    is_moment,
+    is_stamped,
+    is_undecorated,
+)
 from postil.data.shapes.speaker_names import Side, folded_name, is_notice, side_of
+from postil.data.shapes.speakers import find_asker
 from postil.data.shapes.text_lines import Line, is_rule
 from postil.data.shapes.text_pairs import Chat, TextReading, TextShape, rows_of, written
 
@@ -68,6 +77,8 @@ def _guessed_cast(speeches: Sequence[Speech], is_log: bool, share: float, known:
     if len(counts) > 2 and most >= 0.4 * len(speeches):
         sides: dict[str, Side] = {name: "assistant" if name == top else "user" for name in counts}
     else:
+        if len(counts) == 2:
+            first = find_asker([s.name for s in speeches], ((s.name, s.text) for s in speeches))
         sides = {name: "user" if name == first else "assistant" for name in counts}
     num_users = sum(sides[speech.name] == "user" for speech in speeches)
     if not 0.2 * len(speeches) <= num_users <= 0.8 * len(speeches):
@@ -105,10 +116,12 @@ class _Message:
 
 def read_chat(lines: Sequence[Line]) -> TextReading | None:
     """Chats of two sides or more; None where nobody can be seen to speak."""
-    speeches = [speech for i, line in enumerate(lines) if (speech := find_speech(i, line)) is not None]
+    found = [speech for i, line in enumerate(lines) if (speech := find_speech(i, line)) is not None]
+    speeches = [speech for speech in found if not is_messenger_notice(speech.text)]
     if len(speeches) < 2 or _mostly_silent(lines, speeches) or (cast := _find_cast(lines, speeches)) is None:
         return None
-    messages, skipped = _find_messages(lines, {s.index: s for s in speeches if s.name in cast.sides}, cast)
+    spoken = {speech.index: speech for speech in speeches if speech.name in cast.sides}
+    messages, skipped = _find_messages(lines, spoken, _notices(lines, found, spoken), cast)
     chats = [chat for part in _split(messages, 3) for chat in _split_where_both_speak(part)]
     items: list[tuple[int, Chat | Line]] = [(line.number, line) for line in skipped]
     confidence = cast.confidence
@@ -131,6 +144,14 @@ def read_chat(lines: Sequence[Line]) -> TextReading | None:
     return TextReading(TextShape("chat", confidence, evidence), tuple(made), cast.guess)
 
 
+def _notices(lines: Sequence[Line], found: Sequence[Speech], spoken: Mapping[int, Speech]) -> set[int]:
+    """Lines of the messenger: its notices, and lines with a day and a time of nobody where all messages have them."""
+    notices = {speech.index for speech in found if is_messenger_notice(speech.text)}
+    if all(is_stamped(lines[index]) for index in spoken):
+        notices |= {index for index, line in enumerate(lines) if index not in spoken and is_stamped(line)}
+    return notices
+
+
 def _mostly_silent(lines: Sequence[Line], speeches: Sequence[Speech]) -> bool:
     """True where most names have nothing to say, as in a timetable."""
     ends = [*(speech.index for speech in speeches[1:]), len(lines)]
@@ -142,7 +163,7 @@ def _mostly_silent(lines: Sequence[Line], speeches: Sequence[Speech]) -> bool:
 
 
 def _find_messages(
-    lines: Sequence[Line], speeches: Mapping[int, Speech], cast: _Cast
+    lines: Sequence[Line], speeches: Mapping[int, Speech], notices: Collection[int], cast: _Cast
 ) -> tuple[list[_Message], list[Line]]:
     """Messages in order, and the lines that belong to none."""
     messages: list[_Message] = []
@@ -158,7 +179,7 @@ def _find_messages(
         elif messages and messages[-1].is_bare and is_undecorated(line) and all(h.is_blank for h in held):
             messages[-1].body.extend((*held, line))  # somebody may say nothing but a day, or a time
             held = []
-        elif is_withdrawal(line.text) and not (messages and messages[-1].is_bare):
+        elif index in notices or (is_withdrawal(line.text) and not (messages and messages[-1].is_bare)):
             skipped.append(line)
         elif _divides(line):
             held.append(line)

@@ -6,12 +6,14 @@ from typing import Any
 from postil.data.files.json_values import decode_json
 from postil.data.shapes.columns import Layout, find_layout, normalize_name
 from postil.data.shapes.drafts import CALL_ROLES, ROLES, Draft, Findings, is_blank, plain_text
+from postil.data.shapes.internal_notes import is_internal
 from postil.data.shapes.plain_records import pair_shape
 from postil.data.shapes.tool_calls import looks_like_calls
 from postil.problems import Place
 
 ROLE_KEYS = ("role", "from", "speaker", "author")
-_CONTENT_KEYS = ("content", "value", "text", "parts", "utterance", "message")
+_CONTENT_KEYS = ("content", "value", "text", "parts", "utterance", "message", "body")
+_PERSON_KEYS = ("role", "type", "name", "display_name", "username", "id")
 _WEIGHT_KEYS = ("weight", "loss_weight", "loss", "train")
 _CALL_KEYS = ("tool_calls", "function_call")
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
@@ -96,10 +98,11 @@ def message_draft(
     path: str = "",
 ) -> Draft:
     """The draft of an entry that is one message. `path` leads to its keys."""
+    speaker = _speaker(item[role_key])
     call_key = next((key for key in _CALL_KEYS if item.get(key)), "")
     call_id = item.get("tool_call_id")
     return Draft(
-        role=normalize_name(str(item[role_key])),
+        role=normalize_name(speaker),
         content=item.get(content_key),
         path=f"{path}{content_key}",
         column=column,
@@ -109,7 +112,16 @@ def message_draft(
         calls_path=f"{path}{call_key}",
         call_id=str(call_id) if call_id else None,
         left_out=next((key for key in _THOUGHT_KEYS if not is_blank(item.get(key))), ""),
+        speaker="" if normalize_name(role_key) == "role" else speaker,
+        is_internal=is_internal(item),
     )
+
+
+def _speaker(value: Any) -> str:
+    """Who speaks, also where that is an object with a role or a name in it."""
+    if isinstance(value, dict):
+        return next((str(value[key]) for key in _PERSON_KEYS if not is_blank(value.get(key))), "")
+    return str(value)
 
 
 def _two_drafts(item: Sequence[Any], path: str, column: str) -> Iterator[Draft]:

@@ -186,3 +186,17 @@ def test_pairs_as_lists_and_as_members_stay_what_they_are(tmp_path: Path) -> Non
             folder.mkdir()
             text, _ = mended(folder, "a.json", json.dumps(value, indent=indent))
             assert json.loads(text) == wanted
+
+
+def test_messages_of_people_are_mended_under_their_names(tmp_path: Path) -> None:
+    said = [("Shop", "Welcome!"), ("Anna", "Tea?"), ("Anna", "Green?"), ("Shop", "<b>Yes</b>."), ("Anna", "Which?")]
+    said += [("Shop", "All."), ("Anna", "Thanks")]
+    messages = [{"from": name, "text": text} for name, text in said]
+    messages.insert(3, {"from": "Shop", "text": "ask Tom", "internal": True})
+    text, report = mended(tmp_path, "a.json", json.dumps({"name": "x", "messages": messages}))
+    assert texts(report) == [["Tea?\nGreen?", "Yes.", "Which?", "All."]]
+    left = json.loads(text)["messages"]
+    assert [(m["from"], m["text"]) for m in left] == [
+        *(("Anna", "Tea?\nGreen?"), ("Shop", "Yes."), ("Anna", "Which?"), ("Shop", "All.")),
+    ]
+    assert all(set(m) == {"from", "text"} for m in left)

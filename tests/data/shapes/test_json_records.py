@@ -163,3 +163,56 @@ def test_mapped_layouts(names: tuple[str, ...], columns: dict[Any, str], expecte
 def test_a_chat_can_be_mapped() -> None:
     row = {"turn_list": [{"author_name": "x"}], "log": CHAT, "question": "x", "answer": "y"}
     assert said(records(row, columns={"content": "log"})) == [(1, "q", "a")]
+
+
+PEOPLE = [("U1", "How?"), ("U2", "So."), ("U1", "And where?"), ("U2", "There.")]
+
+
+@pytest.mark.parametrize(("speaker", "content"), [("user", "text"), ("author", "body"), ("sender", "message")])
+def test_a_few_people_in_turns_are_a_chat(speaker: str, content: str) -> None:
+    guess, *read = records(*({speaker: name, content: text, "type": "message"} for name, text in PEOPLE))
+    assert isinstance(guess, Problem) and guess.code == "speakers_guessed"
+    assert (guess.values["user"], guess.values["assistant"]) == ("U1", "U2")
+    assert said(read) == [(1, "How?", "So.", "And where?", "There.")]
+
+
+@pytest.mark.parametrize("more", [{}, {"sentiment": "good"}])
+def test_many_who_speak_once_are_no_chat(more: dict[str, str]) -> None:
+    names = ["Tom", "Ann"] * 3 if more else ["Tom", "Ann", "Bob", "Tim", "Zoe"]
+    items = records(*({"author": name, "text": f"Some text {i}.", **more} for i, name in enumerate(names[:5])))
+    assert [item.place.row for item in items] == [1, 2, 3, 4, 5]
+    assert all(isinstance(item, Record) and not item.turns for item in items)
+
+
+def test_a_list_of_messages_of_people_is_a_chat() -> None:
+    messages = [{"from": name, "text": ["", {"type": "bold", "text": text}]} for name, text in PEOPLE]
+    (record,) = records({"name": "Shop", "messages": messages})
+    assert isinstance(record, Record)
+    reading = read_messages(record)
+    assert [(m.role, m.content) for m in reading.messages] == [
+        ("user" if name == "U1" else "assistant", text) for name, text in PEOPLE
+    ]
+    assert [p.code for p in reading.problems] == ["speakers_guessed"]
+
+
+@pytest.mark.parametrize("name", ["wizard", "gtp"])
+def test_a_role_that_is_none_is_no_name(name: str) -> None:
+    (record,) = records({"messages": [{"role": "user", "content": "q"}, {"role": name, "content": "a"}]})
+    assert isinstance(record, Record)
+    assert [p.code for p in read_messages(record).problems] == ["unknown_role"]
+
+
+def test_who_speaks_may_be_an_object_and_notes_are_internal() -> None:
+    comments = [
+        {"author": {"name": "Anna", "role": "end-user"}, "public": True, "body": "How?"},
+        {"author": {"name": "Tom", "role": "agent"}, "public": True, "body": "So."},
+        {"author": {"name": "Tom", "role": "agent"}, "public": False, "body": "annoying"},
+    ]
+    (record,) = records({"id": 1, "comments": comments})
+    assert isinstance(record, Record)
+    reading = read_messages(record)
+    assert [m.content for m in reading.messages] == ["How?", "So."]
+    (note,) = reading.problems
+    assert (note.code, note.severity, note.json_path, note.excerpt) == (
+        *("internal_note", "warning", "comments[2].body", "annoying"),
+    )

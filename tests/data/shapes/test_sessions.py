@@ -280,3 +280,45 @@ def test_a_formula_without_a_value_in_a_chat() -> None:
         ("formula_not_calculated", "warning", 3),
         ("missing_answer", "error", 3),
     ]
+
+
+def test_one_who_answers_several_customers_is_found_and_each_has_a_chat() -> None:
+    said = (("Li", "a"), ("Wang", "b"), ("Li", "c"), ("Wang", "d"), ("Zhao", "e"), ("Wang", "f"))
+    items = read(
+        ("发送人", "发送时间", "消息内容"), *((name, f"2024-03-01 10:0{i}", t) for i, (name, t) in enumerate(said))
+    )
+    assert chats(items) == ["a b c d", "e f"]
+    guess = next(p for p in problems(items) if p.code == "speakers_guessed")
+    assert (guess.values["user"], guess.values["assistant"]) == ("Li, Zhao", "Wang")
+
+
+def test_whoever_only_greets_first_does_not_ask() -> None:
+    said = (("Shop", "Welcome!"), ("Li", "Do you have tea?"), ("Shop", "Yes."), ("Li", "Which?"), ("Shop", "Green."))
+    items = read(("发送人", "消息内容"), *said)
+    guess = next(p for p in problems(items) if p.code == "speakers_guessed")
+    assert (guess.values["user"], guess.values["assistant"]) == ("Li", "Shop")
+
+
+@pytest.mark.parametrize(
+    ("mark", "internal", "open_"), [("public", "false", "true"), ("is_internal", "1", "0"), ("是否公开", "否", "是")]
+)
+def test_notes_among_colleagues_are_told_and_not_learned(mark: str, internal: str, open_: str) -> None:
+    rows = (("1", "user", "q", open_), ("1", "agent", "a", open_), ("1", "agent", "annoying", internal))
+    items = read(("ticket_id", "role", "content", mark), *rows)
+    assert chats(items) == ["q a"]
+    (note,) = problems(items)
+    assert (note.code, note.severity, note.place.row, note.excerpt) == ("internal_note", "warning", 4, "annoying")
+
+
+def test_what_is_not_yes_or_no_marks_nothing() -> None:
+    items = read(
+        ("ticket_id", "role", "content", "internal_note"), ("1", "user", "q", ""), ("1", "agent", "a", "call him")
+    )
+    assert chats(items) == ["q a"] and problems(items) == []
+
+
+def test_columns_of_a_chat_that_are_found_by_content_are_said_as_such() -> None:
+    rows = ((str(i // 2), ("客户", "客服")[i % 2], f"今天说的第{i}句话。") for i in range(6))
+    (found,) = (p for p in problems(read(("Ticket", "Role", "Comment"), *rows)) if p.code.endswith("by_content"))
+    assert found.code == "speaker_columns_by_content"
+    assert (found.values["speaker"], found.values["content"]) == ("Role", "Comment")

@@ -135,3 +135,41 @@ def test_that_a_message_was_withdrawn_is_no_part_of_the_one_above(notice: str) -
     text = f"10:01 张三\nask1\n10:01 客服\nsay1\n{notice}\n10:02 张三\nask2\n10:02 客服\nsay2\n"
     assert chats(text) == TWO_ROUNDS
     assert skipped(text) == [5]
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        "\u200e[12.03.24, 10:31:22] Leaf & Cup: \u200eMessages and calls are end-to-end encrypted.",
+        "[12.03.24, 10:31:22] Leaf & Cup: 消息和通话都进行端到端加密。对话之外的任何人都无法读取。",
+        "[12.03.24, 10:31:22] Messages and calls are end-to-end encrypted. Tap to learn more.",
+    ],
+)
+def test_what_a_messenger_says_is_said_by_nobody(notice: str) -> None:
+    talk = "\n".join(
+        f"[12.03.24, 10:3{i}:02] {name}: {text}"
+        for i, (name, text) in enumerate(
+            zip(("Anna", "Leaf & Cup") * 2, ("ask1", "say1", "ask2", "say2"), strict=True), start=2
+        )
+    )
+    assert chats(f"{notice}\n{talk}\n") == TWO_ROUNDS
+    assert skipped(f"{notice}\n{talk}\n") == [1]
+
+
+def test_a_line_with_a_time_and_no_speaker_is_no_part_of_the_message_above() -> None:
+    lines = [
+        "12/03/2024, 10:31 - Anna: ask1",
+        "12/03/2024, 10:33 - Leaf & Cup: say1",
+        "12/03/2024, 10:34 - Anna changed their phone number. Tap to learn more.",
+        "12/03/2024, 10:34 - Anna: ask2",
+        "12/03/2024, 10:38 - Leaf & Cup: say2",
+        "and more",
+    ]
+    assert chats("\n".join(lines)) == [["ask1", "say1", "ask2", "say2\nand more"]]
+    assert skipped("\n".join(lines)) == [3]
+
+
+def test_a_customer_may_speak_of_encryption() -> None:
+    text = "[12.03.24, 10:31:22] Anna: Are my messages end-to-end encrypted?\n[12.03.24, 10:32:22] Shop: Yes.\n"
+    text += "[12.03.24, 10:33:22] Anna: ask2\n[12.03.24, 10:34:22] Shop: say2\n"
+    assert chats(text) == [["Are my messages end-to-end encrypted?", "Yes.", "ask2", "say2"]]
