@@ -101,11 +101,12 @@ class Records:
             yield unreadable(Place(self.name), _closed(self.path, error))
 
 
-def read_records(path: Path, options: ReadOptions = _DEFAULTS) -> Records:
+def read_records(path: Path, options: ReadOptions = _DEFAULTS, name: str | None = None) -> Records:
     """Finds out what a file is; its entries are read when the result is iterated.
 
     Args:
         path: a file, a folder or zip of files, or "-" for the standard input.
+        name: how the user calls the file, where it is stored under another name; places and hints go by it.
 
     Raises:
         MissingInputError: there is no such file.
@@ -116,7 +117,9 @@ def read_records(path: Path, options: ReadOptions = _DEFAULTS) -> Records:
     try:
         if not path.exists():
             raise MissingInputError("data.no_file", path=str(path))
-        return _read_folder(path, options) if path.is_dir() else _read_file(path, shown_name(path.name), options)
+        if path.is_dir():
+            return _read_folder(path, options)
+        return _read_file(path, shown_name(name or path.name), options)
     except OSError as error:
         raise _closed(path, error) from error
 

@@ -149,7 +149,7 @@ class Dataset(Table):
 
     Args:
         file_name: as the user's machine calls it; shown, never used as a path.
-        state: "uploading", "validating", "ready", "needs_attention" or "unreadable".
+        state: "uploading", "validating", "ready", "needs_attention" or "unreadable"; "deleting" is shown to nobody.
         options: how it is to be read: encoding, map, single_turn, kind, as the user has changed them.
         current_version: the newest version's number; 0 before the first check.
     """
@@ -171,22 +171,27 @@ class Dataset(Table):
 
 
 class DatasetVersion(Table):
-    """One state of the edits over the original: numbered, never changed once written; undo makes another.
+    """One state of the edits over the original: numbered, never changed once checked; undo makes another.
 
     Args:
-        overlay: edits as `Overlay.as_dict` gives them.
+        what: "upload", "fixes", "cell", "leave_out", "add", "options" or "undo".
+        overlay: "edits", those that this version adds to the ones before it, and "fixes", codes of problems whose
+            fixes the check is still to add to them.
+        num_edits: of all of them together.
         options: how this version reads the file.
         summary: the report without its problems, the profile, and the examples; small enough for a list.
-        report_key: the whole report, with every problem, in the storage.
+        report_key: in the storage, where the report with every problem, the edits and the tokens of each row lie.
         undoes: the number of the version that this one goes back to; None for an edit.
-        rows: rows that can train, and their tokens by the starter's tokenizer are in `summary`.
+        rows: rows that can train.
     """
 
     __tablename__ = "dataset_versions"
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[str] = _owner()
+    what: Mapped[str]
     overlay: Mapped[dict[str, Any]]
+    num_edits: Mapped[int] = mapped_column(default=0)
     options: Mapped[dict[str, Any]]
     summary: Mapped[dict[str, Any] | None]
     report_key: Mapped[str | None]

@@ -35,10 +35,14 @@ def settle(
     system: str | None = None,
     only: Sequence[str] = (),
     excluded: Sequence[str] = (),
+    name: str | None = None,
+    begin: Overlay | None = None,
 ) -> Settled:
     """Finds the fixes of a file until nothing more can be fixed, in at most six rounds.
 
     Args:
+        name: how the user calls the file, as in `read_records`.
+        begin: edits that are there already, of this file; the fixes come after them.
         system: a system message for conversations that have none, as in `validate_dataset`.
         only: codes of problems whose fixes are applied, also those that are not automatic; none: all automatic ones.
         excluded: codes that are left alone.
@@ -46,8 +50,8 @@ def settle(
     Raises:
         MissingInputError, DataError: the file cannot be read.
     """
-    records = read_records(path, options)
-    overlay = Overlay(fingerprint(records.path))
+    records = read_records(path, options, name)
+    overlay = begin or Overlay(fingerprint(records.path))
 
     def judge() -> ValidationReport:
         return validate_dataset(

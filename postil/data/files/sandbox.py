@@ -20,7 +20,7 @@ import msgspec
 
 from postil.data.files.landlock import landlock_version
 from postil.data.options import ReadOptions
-from postil.errors import DataError
+from postil.errors import CannotWriteError, DataError
 from postil.language import Language, has_sentence
 
 CHILD_MODULE = "postil.data.files.sandbox_child"
@@ -68,6 +68,7 @@ def run_in_child(job: str, arguments: Mapping[str, Any], limits: Limits = Limits
 
     Raises:
         DataError: what the job itself raised, or the child ran out of time or memory or ended in some other way.
+        CannotWriteError: the job's scratch folder is full.
     """
     if os.environ.get(_INSIDE):
         from postil.data.files.sandbox_child import JOBS
@@ -135,6 +136,8 @@ def _frames(reader: "_FrameReader", path: str, limits: Limits) -> Iterator[Any]:
                 return
             case ["error", [str(key), dict(values)]] if key.startswith("data.") and has_sentence(key):
                 raise DataError(key, **values)
+            case ["cannot_write", [str(key), dict(values)]] if key.startswith("data.") and has_sentence(key):
+                raise CannotWriteError(key, **values)
             case ["no_memory", _]:
                 raise _out_of_memory(path, limits)
             case ["failed", str(reason)]:

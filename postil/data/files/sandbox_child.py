@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from postil.data.files.landlock import confine
-from postil.errors import DataError
+from postil.errors import CannotWriteError, DataError
 
 # What Python and the libraries read beside Python's own folders; openpyxl wants the list of file types.
 _SYSTEM_PATHS = (
@@ -34,20 +34,88 @@ def _unpack(path: str) -> Iterator[Any]:
 
 def _check(path: str, options: Mapping[str, Any], system: str | None, language: str, scratch: str) -> Iterator[Any]:
     """The report as JSON has it, its problems in frames of their own: there may be many."""
-    from postil.data.options import ReadOptions
     from postil.data.records import read_records
     from postil.data.validation import validate_dataset
-    from postil.language import LANGUAGES, use_language
 
-    use_language(next((known for known in LANGUAGES if known == language), None))
-    report = validate_dataset(read_records(Path(path), msgspec.convert(options, ReadOptions)), system).as_dict()
+    _speak(language)
+    report = validate_dataset(read_records(Path(path), _options(options)), system).as_dict()
     problems = report.pop("problems", [])
     for start in range(0, len(problems), 500):
         yield {"problems": problems[start : start + 500]}
     yield report
 
 
-JOBS: dict[str, Callable[..., Iterator[Any]]] = {"sheets": _sheets, "unpack": _unpack, "check": _check}
+def _examine(
+    path: str,
+    options: Mapping[str, Any],
+    name: str,
+    overlay: Mapping[str, Any],
+    fixes: Sequence[str],
+    purpose: Any,
+    tokenizer: str,
+    token_seconds: float,
+    language: str,
+    scratch: str,
+) -> Iterator[Any]:
+    """What a service keeps of a file: see `examination.py`."""
+    from postil.data.checks.overlay import overlay_from_dict
+    from postil.data.examination import Wanted, examine
+
+    _speak(language)
+    wanted = Wanted(overlay_from_dict(overlay), tuple(fixes), purpose, Path(tokenizer), token_seconds)
+    return examine(Path(path), _options(options), name, wanted)
+
+
+def _view(
+    path: str,
+    options: Mapping[str, Any],
+    name: str,
+    overlay: Mapping[str, Any],
+    offset: int,
+    limit: int,
+    places: Sequence[Any],
+    scratch: str,
+) -> Iterator[Any]:
+    from postil.data.checks.overlay import overlay_from_dict
+    from postil.data.checks.plain_problems import read_place
+    from postil.data.viewing import view_rows
+
+    wanted = {read_place(place) for place in places}
+    edits = overlay_from_dict(overlay)
+    return view_rows(Path(path), _options(options), name, edits, offset=offset, limit=limit, places=wanted)
+
+
+def _correct(
+    path: str, options: Mapping[str, Any], name: str, overlay: Mapping[str, Any], language: str, scratch: str
+) -> Iterator[Any]:
+    """Writes the corrected file into the scratch folder; says what it is called there."""
+    from postil.data.checks.overlay import overlay_from_dict
+    from postil.data.corrected.single_file import write_single_file
+
+    _speak(language)
+    yield write_single_file(Path(path), _options(options), name, overlay_from_dict(overlay), Path(scratch))
+
+
+def _options(values: Mapping[str, Any]) -> Any:
+    from postil.data.options import ReadOptions
+
+    return msgspec.convert(values, ReadOptions)
+
+
+def _speak(language: str) -> None:
+    from postil.language import LANGUAGES, use_language
+
+    use_language(next((known for known in LANGUAGES if known == language), None))
+
+
+JOBS: dict[str, Callable[..., Iterator[Any]]] = {
+    "sheets": _sheets,
+    "unpack": _unpack,
+    "check": _check,
+    "examine": _examine,
+    "view": _view,
+    "correct": _correct,
+}
 
 
 def main() -> None:
@@ -65,6 +133,8 @@ def main() -> None:
             os._exit(0)
         except DataError as error:
             _send(out, "error", [error.key, error.values])
+        except CannotWriteError as error:
+            _send(out, "cannot_write", [error.key, error.values])
         except MemoryError:
             _send(out, "no_memory", None)
         except BaseException as error:  # a parser's panic is no Exception
@@ -75,9 +145,24 @@ def main() -> None:
 
 
 def _send(out: BinaryIO, kind: str, value: Any) -> None:
-    data = msgspec.msgpack.encode([kind, value], enc_hook=str)
+    try:
+        data = msgspec.msgpack.encode([kind, value], enc_hook=str)
+    except UnicodeEncodeError:  # half a character, as a damaged workbook may hold one
+        data = msgspec.msgpack.encode([kind, _printable(value)], enc_hook=str)
     out.write(len(data).to_bytes(4, "big") + data)
     out.flush()
+
+
+def _printable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case Mapping():
+            return {_printable(key): _printable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_printable(item) for item in value]
+        case _:
+            return value
 
 
 def _give_up_rights(arguments: Mapping[str, Any], limits: Mapping[str, Any]) -> None:

@@ -1,0 +1,186 @@
+"""All that a service wants to know of a file at once: the report, the profile, the first examples and the tokens.
+
+Runs in the sandboxed child (`files/sandbox_child.py`), which sends its parts on; no part is larger than a frame.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from postil.data.checks.fixes import apply_fix
+from postil.data.checks.overlay import Edit, Overlay
+from postil.data.checks.paths import set_path
+from postil.data.checks.plain_problems import plain_place, plain_problem
+from postil.data.conversations import Conversation
+from postil.data.corrected.settling import settle
+from postil.data.options import ReadOptions
+from postil.data.profile import Profile, profile_conversations
+from postil.data.purposes import DataPurpose
+from postil.data.records import Records, read_records
+from postil.data.reports import ValidationReport
+from postil.data.shapes.record import Record
+from postil.data.token_counts import TokenCounter
+from postil.data.validation import validate_dataset
+from postil.errors import DataError
+from postil.problems import Place, Problem
+
+BY_HAND = "by_hand"
+"""The code of edits that no problem proposed."""
+MOST_EXAMPLE_CHARS = 2000
+_NUM_EXAMPLES = 5
+_NUM_IN_FRAME = 500
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of an examination.
+
+    Args:
+        overlay: the edits so far.
+        fixes: codes of problems whose fixes are to be added, or "*" for all automatic ones.
+        purpose: what the user says the data are for.
+        tokenizer: a base's folder whose tokenizer counts.
+        token_seconds: when they are over, tokens are guessed.
+    """
+
+    overlay: Overlay
+    fixes: tuple[str, ...]
+    purpose: DataPurpose | None
+    tokenizer: Path
+    token_seconds: float
+
+
+def examine(path: Path, options: ReadOptions, name: str, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    """Yields {"edits": [...]}, {"problems": [...]}, {"tokens": [...]} in pieces, then {"summary": {...}} once.
+
+    Raises:
+        DataError: the file cannot be read, or an edit by hand is for a cell that is not there.
+    """
+    records = read_records(path, options, name)
+    _refuse_lost_edits(records, wanted.overlay)
+    overlay = wanted.overlay
+    if wanted.fixes:
+        only = [code for code in wanted.fixes if code != "*"]
+        overlay = settle(path, options, only=only, name=name, begin=overlay).overlay
+    report = validate_dataset(records, overlay=overlay, single_turn=options.single_turn, near=True)
+    for edits in _pieces(overlay.edits):
+        yield {"edits": [edit.as_dict() for edit in edits]}
+    for problems in _pieces(report.problems):
+        yield {"problems": [plain_problem(problem) for problem in problems]}
+    counts = TokenCounter(wanted.tokenizer).count(report.conversations, wanted.token_seconds)
+    for rows in _pieces(counts.rows.tolist()):
+        yield {"tokens": list(rows)}
+    profile = None
+    if report.conversations:
+        profile = profile_conversations(report.conversations, report.kind, purpose=wanted.purpose)
+    yield {"summary": _summary(report, profile, counts.as_dict())}
+
+
+def _summary(report: ValidationReport, profile: Profile | None, tokens: Mapping[str, Any]) -> dict[str, Any]:
+    """The report without its problems, and all that is small."""
+    found = replace(report, problems=()).as_dict()
+    del found["problems"]
+    return {
+        **found,
+        "trainable": report.num_trainable,
+        "num_errors": len(report.errors),
+        "num_warnings": len(report.warnings),
+        "codes": _codes(report.problems),
+        "profile": profile and _plain_profile(profile),
+        "examples": [plain_conversation(c) for c in report.conversations[:_NUM_EXAMPLES]],
+        "tokens": dict(tokens),
+    }
+
+
+def _codes(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """How often each code was found, errors first; how many of them a machine can mend, and how many unasked."""
+    counts = Counter((p.severity, p.code) for p in problems)
+    fixable = Counter((p.severity, p.code) for p in problems if p.fix)
+    automatic = Counter((p.severity, p.code) for p in problems if p.fix and p.fix.automatic)
+    ordered = sorted(counts, key=lambda key: (key[0] != "error", -counts[key]))
+    return [
+        {"code": key[1], "severity": key[0], "count": counts[key], "fixable": fixable[key], "automatic": automatic[key]}
+        for key in ordered
+    ]
+
+
+def _plain_profile(profile: Profile) -> dict[str, Any]:
+    """Evidence as keys, so that it can be said in any language."""
+    evidence = [{"key": e.key, "values": e.values} for e in profile.evidence]
+    return {**profile.as_dict(), "evidence": evidence}
+
+
+def plain_conversation(conversation: Conversation) -> dict[str, Any]:
+    """A conversation to be shown; what is very long is cut, and says so."""
+    return {
+        "place": plain_place(conversation.place),
+        "messages": [
+            {
+                "role": m.role,
+                "content": m.content[:MOST_EXAMPLE_CHARS],
+                "is_cut": len(m.content) > MOST_EXAMPLE_CHARS,
+                "weight": m.weight,
+                "calls": [call.name for call in m.tool_calls],
+            }
+            for m in conversation.messages
+        ],
+    }
+
+
+def _refuse_lost_edits(records: Records, overlay: Overlay) -> None:
+    """Edits by hand must meet what they are for; those of fixes were made from the file itself.
+
+    Raises:
+        DataError: no row, or no such cell in it.
+    """
+    waiting = {edit.place: edit for edit in overlay.edits if edit.code == BY_HAND}
+    if not waiting:
+        return
+    for item in records.with_repairs(overlay.repairs):
+        if isinstance(item, Record):
+            _try_edits(item, overlay)
+            for edit in overlay.edits_of(item):
+                waiting.pop(edit.place, None)
+        elif (edit_here := waiting.get(item.place)) and edit_here.action == "drop_row":
+            del waiting[item.place]  # a row too broken to be a record can still be left out
+    for place, edit in waiting.items():
+        raise _lost(edit, place)
+
+
+def _try_edits(record: Record, overlay: Overlay) -> None:
+    """Each text is set in what the edits before it have left of the record."""
+    current: Record | None = record
+    for edit in overlay.edits_of(record):
+        if current is None:
+            return
+        if edit.action == "set_text" and not _has_text(current, edit):
+            raise _lost(edit, edit.place)
+        current = apply_fix(edit.action, current, edit.values, edit.place)
+
+
+def _has_text(record: Record, edit: Edit) -> bool:
+    path = str(edit.values["path"])
+    if record.turns:
+        here = (d for d in record.turns if edit.place in (record.place, d.place))
+        return any(path in (d.path, d.column) for d in here)
+    try:
+        set_path(record.fields, path, "")
+    except KeyError:
+        return False
+    return True
+
+
+def _lost(edit: Edit, place: Place) -> DataError:
+    column = str(edit.values.get("path", ""))
+    return DataError("data.edit_without_place", place=place.in_words(column or None))
+
+
+def _pieces(items: Sequence[_T]) -> Iterator[list[_T]]:
+    left = iter(items)
+    while piece := list(islice(left, _NUM_IN_FRAME)):
+        yield piece

@@ -1,0 +1,114 @@
+"""Rows of a file as a page shows them: what stands in each cell, what it says, and whether an edit touches it."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from postil.data.checks.overlay import Overlay
+from postil.data.checks.plain_problems import plain_place
+from postil.data.conversations import Conversation
+from postil.data.examination import plain_conversation
+from postil.data.options import ReadOptions
+from postil.data.records import read_records
+from postil.data.shapes.formats import read_messages
+from postil.data.shapes.record import Record
+from postil.problems import Place, Problem
+
+
+def view_rows(
+    path: Path,
+    options: ReadOptions,
+    name: str,
+    overlay: Overlay,
+    *,
+    offset: int = 0,
+    limit: int = 20,
+    places: Collection[Place] = (),
+) -> Iterator[dict[str, Any]]:
+    """Yields a row at a time: place, cells, messages, and whether it is edited or left out.
+
+    Args:
+        offset: so many rows are passed over.
+        places: only rows that stand there.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    records = read_records(path, options, name).with_repairs(overlay.repairs)
+    rows = (item for item in records if _is_row(item) and (not places or _stands_at(item, places)))
+    for item in islice(rows, offset, offset + limit):
+        yield _broken_row(item, overlay) if isinstance(item, Problem) else _row(item, overlay)
+
+
+def _is_row(item: Record | Problem) -> bool:
+    return isinstance(item, Record) or (item.severity == "error" and item.place.row > 0)
+
+
+def _stands_at(item: Record | Problem, places: Collection[Place]) -> bool:
+    if item.place in places:
+        return True
+    if isinstance(item, Problem):
+        return False
+    rows = {replace(item.place, row=row) for row in item.rows} | {d.place for d in item.turns if d.place}
+    return not rows.isdisjoint(places)
+
+
+def _broken_row(problem: Problem, overlay: Overlay) -> dict[str, Any]:
+    """A row that is no record: the beginning of what stands there."""
+    cell = {"place": plain_place(problem.place), "column": problem.column or "", "text": problem.excerpt}
+    return {
+        "place": plain_place(problem.place),
+        "cells": [cell],
+        "messages": [],
+        "is_edited": overlay.touches(problem.place),
+        "is_left_out": overlay.drops(problem.place),
+    }
+
+
+def _row(record: Record, overlay: Overlay) -> dict[str, Any]:
+    after = overlay.apply(record)
+    shown = record if after is None else after
+    messages = read_messages(shown).messages
+    return {
+        "place": plain_place(record.place),
+        "cells": list(_cells(shown)),
+        "messages": plain_conversation(Conversation(messages, record.place))["messages"] if messages else [],
+        "is_edited": after is not record,
+        "is_left_out": after is None,
+    }
+
+
+def _cells(record: Record) -> Iterator[dict[str, Any]]:
+    """Every text with the column or path by which it can be set."""
+    if not record.turns:
+        for path, text in _texts(record.fields):
+            yield {"place": plain_place(record.place), "column": path, "text": text}
+    for draft in record.turns:
+        place = plain_place(draft.place or record.place)
+        yield {"place": place, "column": draft.column or draft.path, "text": _as_text(draft.content)}
+
+
+def _texts(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
+        yield from _texts_of(value, f"{prefix}{name}")
+
+
+def _texts_of(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    match value:
+        case Mapping():
+            yield from _texts(value, f"{path}.")
+        case list():
+            for i, item in enumerate(value):
+                yield from _texts_of(item, f"{path}[{i}]")
+        case _:
+            yield path, _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
