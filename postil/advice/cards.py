@@ -10,7 +10,7 @@ from postil.config import RunConfig
 from postil.errors import UnavailableError
 from postil.models.memory import bytes_to_train
 
-STARTUP_SECONDS = 20.0
+LAUNCH_SECONDS = 20.0
 """Starting Python, torch and CUDA, before any weights."""
 LOADING_BYTES_PER_SECOND = Range(0.5e9, 3e9)
 """From a disk that has to read them to one that has them in memory."""
@@ -61,7 +61,8 @@ def rates_of_card(card: Card, base: BaseFacts, data: DataFacts, rank: int) -> Ra
     loading = Range(weight_bytes / LOADING_BYTES_PER_SECOND.high, weight_bytes / LOADING_BYTES_PER_SECOND.low)
     return Rates(
         hardware=card.name,
-        startup_seconds=STARTUP_SECONDS + loading.middle,
+        launch_seconds=LAUNCH_SECONDS,
+        startup_seconds=loading.middle,
         step_tokens_per_second=Range(low / per_token, high / per_token),
         first_step_seconds=5.0,
         reading_tokens_per_second=Range(low / reading, high / reading),

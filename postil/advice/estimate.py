@@ -158,7 +158,7 @@ def _phases(work: Work, rates: Rates) -> dict[str, Range]:
     )
     samples = _multiply(work.decode_steps, rates.decode_seconds)
     answers = _multiply(work.final_decode_steps, rates.decode_seconds)
-    start = rates.startup_seconds
+    start = rates.launch_seconds + rates.startup_seconds
     return {
         "start": Range(start * around.low, start * around.high),
         "train": Range(

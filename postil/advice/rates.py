@@ -36,7 +36,8 @@ class Rates:
 
     Args:
         hardware: in words, such as "cpu, 2 threads".
-        startup_seconds: from the start of the process until the base is in memory and the rows are tokens.
+        launch_seconds: Python and its imports; 0 for a run in a process that has them already.
+        startup_seconds: reading, loading and tokenizing, until the first step.
         step_tokens_per_second: of training steps after the first.
         spread: standard deviation of a step's time per token, as a share of its mean.
         first_step_seconds: what the first step takes longer than the others.
@@ -48,6 +49,7 @@ class Rates:
     """
 
     hardware: str
+    launch_seconds: float
     startup_seconds: float
     step_tokens_per_second: Range
     first_step_seconds: float

@@ -73,6 +73,7 @@ MEASURED: dict[str, Measured] = {
         min_epochs_below_rows=200,
         min_batch_rows=8,
         min_steps=MIN_STEPS,
+        dropout=0.0,
         source="docs/results/first-run.md",
     )
 }

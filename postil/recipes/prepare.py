@@ -59,9 +59,12 @@ class TokenizedFile:
 
     Args:
         conversations: the good rows, in file order, as they were read.
+        records_kind: what the reader took the records for; "" where a prepared folder was opened.
     """
 
     conversations: tuple[Conversation, ...]
+    split: Split
+    records_kind: str
     chat_format: ChatFormat
     train: Tokenized
     heldout: Tokenized
@@ -114,7 +117,7 @@ def tokenize_file(config: RunConfig, report: Report = ignore) -> TokenizedFile:
     chat_format = load_chat_format(config.model).fitted_to(validation.conversations)
     train, heldout = tokenize_split(split, chat_format, config.data, report, context_tokens(config.model))
     report_tokens(train, heldout, report)
-    return TokenizedFile(validation.conversations, chat_format, train, heldout)
+    return TokenizedFile(validation.conversations, split, validation.kind, chat_format, train, heldout)
 
 
 def read_options(config: DataConfig) -> ReadOptions:
@@ -194,8 +197,7 @@ def open_prepared(folder: Path, base: "Base") -> tuple[Split, Tokenized, Tokeniz
         DataError: it was prepared with another tokenizer, or it is damaged.
     """
     made = open_tokenized(folder, base.tokenizer, base.name)
-    split = Split.of(made.train.conversations, made.heldout.conversations)
-    return split, made.train, made.heldout, made.chat_format
+    return made.split, made.train, made.heldout, made.chat_format
 
 
 def open_tokenized(folder: Path, tokenizer: TextTokenizer, base_name: str) -> TokenizedFile:
@@ -220,7 +222,8 @@ def open_tokenized(folder: Path, tokenizer: TextTokenizer, base_name: str) -> To
         for part in (prepared.train, prepared.heldout)
     )
     chat_format = ChatFormat.from_manifest(about["chat_format"], tokenizer)
-    return TokenizedFile((*train.conversations, *heldout.conversations), chat_format, train, heldout)
+    split = Split.of(train.conversations, heldout.conversations)
+    return TokenizedFile((*train.conversations, *heldout.conversations), split, "", chat_format, train, heldout)
 
 
 def _make_room(out: Path, force: bool) -> None:
