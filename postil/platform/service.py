@@ -1,12 +1,13 @@
 """The service: settings, database, files and clock, as the one thing that every function of this room is given."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from postil.errors import CannotWriteError
 from postil.operating_system import os_reason
 from postil.platform.database import Database, open_database
+from postil.platform.limits import Limits
 from postil.platform.settings import ServiceSettings
 from postil.platform.storage import Storage, open_storage
 from postil.platform.tables import Table
@@ -23,12 +24,14 @@ class Service:
 
     Args:
         now: the time of day in UTC; spans of time are measured with a monotonic clock instead.
+        limits: how often things were tried in this process.
     """
 
     settings: ServiceSettings
     database: Database
     storage: Storage
     now: Callable[[], datetime] = utc_now
+    limits: Limits = field(default_factory=Limits)
 
 
 def open_service(settings: ServiceSettings) -> Service:

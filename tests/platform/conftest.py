@@ -21,6 +21,7 @@ from tools import services
 
 DATABASES = ("sqlite", "postgresql")
 NewService = Callable[..., Service]
+PASSWORD = "a door in the garden"
 
 
 @dataclass
