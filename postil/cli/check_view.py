@@ -13,6 +13,7 @@ from postil.data.files.encodings import text_lines
 from postil.data.options import ReadOptions
 from postil.data.records import Records
 from postil.data.reports import SourceReading, ValidationReport
+from postil.data.shapes.columns import list_names
 from postil.errors import CannotWriteError, UsageError
 from postil.language import has_sentence, say
 from postil.problems import Problem
@@ -71,6 +72,8 @@ def _show_source(screen: Screen, source: SourceReading) -> None:
     if source.columns and source.reason != "structure":
         columns = (f"{_purpose(purpose)} = {column}" for purpose, column in source.columns.items())
         parts.append(say("cli.check.comma").join(columns))
+    if source.unread:
+        parts.append(say("cli.check.unread", columns=list_names(source.unread)))
     screen.line(say("cli.check.joint").join(parts))
     if source.confidence < SURE:
         is_told = source.reason == "structure" or "speaker" in source.columns  # no question or answer to map

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from postil.data.conversations import Conversation
@@ -24,6 +25,7 @@ class SourceReading:
         confidence: 0 to 1; under 0.9 the user is asked to look.
         reason: why it was understood so: "named", "mapped", "by_content", "no_header" or "structure".
         records: how many of its records have a shape that is known.
+        unread: columns that are there and not learned, as far as the first record shows.
     """
 
     file: str
@@ -35,6 +37,7 @@ class SourceReading:
     confidence: float
     reason: str
     records: int
+    unread: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape."""
@@ -129,13 +132,16 @@ class ValidationReport:
 
 
 def source_readings(
-    counts: Mapping[Source, int], layouts: Mapping[Source, tuple[Kind, Layout]]
+    counts: Mapping[Source, int],
+    layouts: Mapping[Source, tuple[Kind, Layout]],
+    names: Mapping[Source, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[SourceReading, ...]:
     """One for each file or sheet, by its most frequent shape.
 
     Args:
         counts: how many records have the shape, in the order of the file.
         layouts: what the first of these records is.
+        names: the fields of that record.
     """
     by_place: dict[tuple[str, str | None], list[Source]] = {}
     for source in counts:
@@ -144,17 +150,19 @@ def source_readings(
     for (file, sheet), sources in by_place.items():
         most = max(sources, key=lambda source: counts[source])
         kind, layout = layouts[most]
+        columns = columns_of(layout)
         readings.append(
             SourceReading(
                 file=file,
                 sheet=sheet,
                 shape=most[2],
                 kind=kind,
-                columns=columns_of(layout),
+                columns=columns,
                 header_row=layout.header_row,
                 confidence=layout.confidence,
                 reason=layout.reason,
                 records=sum(counts[source] for source in sources),
+                unread=tuple(name for name in names.get(most, ()) if name and name not in columns.values()),
             )
         )
     return tuple(readings)

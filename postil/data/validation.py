@@ -40,6 +40,7 @@ class _Ledger:
     foreign: list[Problem] = field(default_factory=list)
     sources: dict[Source, int] = field(default_factory=dict)
     layouts: dict[Source, tuple[Kind, Layout]] = field(default_factory=dict)
+    fields: dict[Source, tuple[str, ...]] = field(default_factory=dict)
     kinds: Counter[Kind] = field(default_factory=Counter)
     labels: set[str] = field(default_factory=set)
     last_unread: Place | None = None
@@ -178,6 +179,7 @@ def _note_shape(record: Record, reading: Reading, ledger: _Ledger) -> None:
     ledger.sources[source] = ledger.sources.get(source, 0) + 1
     if source not in ledger.layouts:
         ledger.layouts[source] = (reading.kind, reading.layout)
+        ledger.fields[source] = tuple(map(str, record.fields))
         ledger.problems += _ignored_columns(record, reading.layout, ledger)
 
 
@@ -290,7 +292,7 @@ def _report(records: Records, ledger: _Ledger) -> ValidationReport:
         encoding=records.encoding.removesuffix("-sig"),
         sheets=records.sheets,
         hidden_sheets=records.hidden_sheets,
-        readings=source_readings(ledger.sources, ledger.layouts),
+        readings=source_readings(ledger.sources, ledger.layouts, ledger.fields),
         conversations=tuple(ledger.conversations),
         examples=tuple(ledger.examples),
         problems=in_file_order(records.name, records.sheets, ledger.problems),

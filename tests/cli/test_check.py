@@ -299,3 +299,13 @@ def test_one_is_not_several(shell: Shell, tmp_path: Path) -> None:
     _, out, _ = shell("check", "one.csv")
     assert "1 row = 1 kept" in out and "1 conversation can be trained" in out and "in 1 row: Trim" in out
     assert "1 entry;" in out
+
+
+def test_columns_that_are_not_read_are_named(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("分类,问题,答案,日期\n甲,几点开门？,九点。,5\n", "utf-8")
+    _, out, _ = shell("check", "a.csv", "--lang", "zh")
+    assert "没有读取的列：分类, 日期" in out
+    (reading,) = last_json(shell("check", "a.csv", "--json")[1])["readings"]
+    assert reading["unread"] == ["分类", "日期"]
+    (tmp_path / "b.csv").write_text("question,answer\nWhen?,At nine.\n", "utf-8")
+    assert "not read" not in shell("check", "b.csv")[1]

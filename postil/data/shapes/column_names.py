@@ -92,7 +92,23 @@ OTHERS = _words(
 
 PURPOSES = (QUESTIONS, ANSWERS, SYSTEMS, SESSIONS, SPEAKERS, CONTENTS, TIMES, TEXTS, (*LABELS, *WEAK_LABELS))
 
-QUESTION_ENDINGS = ("问题", "提问", "疑问", "问句", "问法", "咨询", "問題", "提問", "質問", "問い合わせ")
+QUESTION_ENDINGS = (
+    *(
+        "问题",
+        "提问",
+        "疑问",
+        "问句",
+        "问法",
+        "咨询",
+        "相似问",
+        "扩展问",
+        "同义问",
+        "問題",
+        "提問",
+        "質問",
+        "問い合わせ",
+    ),
+)
 ANSWER_ENDINGS = (
     *("答案", "回答", "回复", "答复", "解答", "话术", "解决方案", "解决方法", "解决办法", "处理方法", "处理办法"),
     *("回覆", "答覆", "解決方案", "返答"),
@@ -103,7 +119,22 @@ NOT_A_TEXT_TOKENS = frozenset(
     (
         *("id", "ids", "no", "type", "number", "date", "time", "count", "category", "score", "by", "author", "status"),
         *("lang", "language", "source", "url", "link", "tag", "tags", "len", "length", "rejected", "reject", "chosen"),
-        *("history", "previous", "paraphrased", "template", "label", "rating", "quality", "level", "num", "index"),
+        *(
+            "from",
+            "start",
+            "end",
+            "span",
+            "history",
+            "previous",
+            "paraphrased",
+            "template",
+            "label",
+            "rating",
+            "quality",
+            "level",
+            "num",
+            "index",
+        ),
     )
 )
 """Parts of a name that make it say something about a question or an answer, rather than hold one."""

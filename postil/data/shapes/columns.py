@@ -92,8 +92,10 @@ def find_layout(names: tuple[str, ...]) -> Layout:
     question, answer = next(iter(questions), None), next(iter(answers), None)
     extra_input = None if extra_input == question else extra_input
     taken = {*every(words.REJECTED), *every(words.CHOSEN), *every(words.HISTORIES), *every(words.SYSTEMS)}
-    question = question or _by_part(names, words.QUESTION_TOKENS, words.QUESTION_ENDINGS, {*taken, answer})
-    answer = answer or _by_part(names, words.ANSWER_TOKENS, words.ANSWER_ENDINGS, {*taken, question})
+    asking = _by_part(names, words.QUESTION_TOKENS, words.QUESTION_ENDINGS, {*taken, *answers, answer})
+    question = question or next(iter(asking), None)
+    answering = _by_part(names, words.ANSWER_TOKENS, words.ANSWER_ENDINGS, {*taken, *questions, question})
+    answer = answer or next(iter(answering), None)
     label = first((*words.LABELS, *words.WEAK_LABELS))
     speaker = first([n for n in words.SPEAKERS if label is None or n not in words.DIRECTIONS])
     contents = [n for n in every(words.CONTENTS) if n not in (speaker, question, answer)]
@@ -109,8 +111,8 @@ def find_layout(names: tuple[str, ...]) -> Layout:
         chosen=every(words.CHOSEN),
         kto_labels=every(words.KTO_LABELS),
         ignored_pairs=(
-            *((question or "", n) for n in questions[1:] if n != extra_input),
-            *((answer or "", n) for n in answers[1:]),
+            *((question or "", n) for n in _others((*questions, *asking), {question, answer, extra_input})),
+            *((answer or "", n) for n in _others((*answers, *answering), {question, answer, *asking})),
         ),
         session=first(words.SESSIONS),
         speaker=speaker,
@@ -164,10 +166,15 @@ def _synonyms(name: str) -> tuple[str, ...]:
     return ()
 
 
+def _others(names: Sequence[str], used: set[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name not in used))
+
+
 def _by_part(
     names: tuple[str, ...], tokens: frozenset[str], endings: tuple[str, ...], taken: set[str | None]
-) -> str | None:
-    """The first name that is no known one but says so in a part: "faq_question", "常见问题"."""
+) -> tuple[str, ...]:
+    """The names that are no known ones but say so in a part: "faq_question", "常见问题"."""
+    found = []
     for name in names:
         folded = normalize_name(name)
         pieces = set(re.split(r"[_.\d]+", folded))
@@ -175,8 +182,8 @@ def _by_part(
         if name in taken or len(folded) > 40 or is_other:
             continue
         if pieces & tokens or folded.rstrip("0123456789_").endswith(endings):
-            return name
-    return None
+            found.append(name)
+    return tuple(found)
 
 
 def mapped_layout(names: tuple[str, ...], columns: Mapping[Purpose, str]) -> Layout:

@@ -118,3 +118,21 @@ def test_input_stands_beside_an_instruction_only() -> None:
 
 def test_a_second_candidate_is_named() -> None:
     assert find_layout(("question", "query", "answer")).ignored_pairs == (("question", "query"),)
+
+
+@pytest.mark.parametrize(
+    ("names", "ignored"),
+    [
+        (
+            ("编号", "中文问题", "中文回答", "English Question", "English Answer"),
+            (("中文问题", "English Question"), ("中文回答", "English Answer")),
+        ),
+        (("标准问题", "相似问法", "扩展问1", "答案"), (("标准问题", "相似问法"), ("标准问题", "扩展问1"))),
+        (("question", "answer", "answer_from", "question_id", "answer_start", "问题分类"), ()),
+        (("instruction", "input", "output"), ()),
+    ],
+)
+def test_other_wordings_and_a_second_language_are_named_as_not_read(
+    names: tuple[str, ...], ignored: tuple[tuple[str, str], ...]
+) -> None:
+    assert find_layout(names).ignored_pairs == ignored
