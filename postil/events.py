@@ -17,9 +17,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
     Args:
         at: when, in UTC.
+        monotonic_seconds: when by this machine's clock that nobody can set, in the run's log; 0 where it is not known.
     """
 
     at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    monotonic_seconds: float = 0.0
 
 
 class PhaseStarted(Event, frozen=True, kw_only=True, tag="phase_started"):

@@ -16,6 +16,7 @@ The shell, the library and the tests all call `train_lora`. Two plain callables 
 receives events, `should_stop` is asked after every step.
 """
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -38,13 +39,20 @@ from postil.recipes.fitting import fit_pack
 from postil.recipes.prepare import open_prepared, read_options, tokenize_split
 from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
 from postil.recipes.result import RunResult, config_hash, publish_adapter
+from postil.recipes.row_tokens import write_row_tokens
 from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json
 from postil.recipes.trackers import tracked
 from postil.training.loop import train_adapter
 
 
 def train_lora(
-    config: RunConfig, report: Report = ignore, should_stop: ShouldStop = never, *, resume: bool = False
+    config: RunConfig,
+    report: Report = ignore,
+    should_stop: ShouldStop = never,
+    *,
+    resume: bool = False,
+    is_locked: bool = False,
+    save_seconds: float = math.inf,
 ) -> RunResult:
     """Trains an adapter on a file and measures it.
 
@@ -53,9 +61,12 @@ def train_lora(
         report: receives every event, also appended to `events.jsonl`.
         should_stop: asked after every step; True saves a checkpoint and raises `Stopped`.
         resume: go on in `config.output.dir` with the settings that its run began with.
+        is_locked: this process holds the folder's lock already, from the one that started it.
+        save_seconds: as `train_adapter`.
 
     Raises:
         DataError: the data cannot train; every problem is listed in it.
+        TryAgainError: another run trains in the folder.
         PostilError: anything else that a caller can act on; see errors.py.
         Stopped: `should_stop` said so; the same call with `resume=True` goes on.
     """
@@ -64,7 +75,7 @@ def train_lora(
         raise UsageError("recipes.no_file")
     folder, config = open_run(config, resume)
     source = Path(config.data.file or "")
-    with recorded(folder, report, resume) as record, tracked(config, folder, record) as report:
+    with recorded(folder, report, resume, is_locked=is_locked) as record, tracked(config, folder, record) as report:
         if is_prepared(source):
             base = load_base(config.model)
             split, train, heldout, chat_format = open_prepared(source, base)
@@ -91,6 +102,7 @@ def train_lora(
         config = resolve_config(config, facts, base_facts(base))
         config = fit_pack(config, base, longest_row=max(len(e.input_ids) for e in train.examples))
         write_text_atomically(folder.settings, config.to_yaml())
+        write_row_tokens(folder.path, train.examples, config.training)
 
         report(PhaseStarted(phase="train"))
         model = add_adapter(base.model, config.adapter, config.training.seed)
@@ -108,6 +120,7 @@ def train_lora(
             evaluate=heldout_probe(model, base, kept, heldout.examples, config, report),
             evaluate_every=config.evaluation.evaluate_every or 1,
             resume=resume,
+            save_seconds=save_seconds,
         )
 
         report(PhaseStarted(phase="save"))

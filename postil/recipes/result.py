@@ -21,9 +21,10 @@ from postil.training.loop import TrainResult
 if TYPE_CHECKING:
     from peft import PeftModel
 
-# Settings that decide no weight: a run may go on on another day with these changed.
+# Settings that decide no weight: a run may go on on another day with these changed. Of packs only the order in which
+# sums are rounded depends.
 _NOT_HASHED = {"output", "evaluation"}
-_NOT_HASHED_TRAINING = {"log_every", "save_every", "keep", "preset"}
+_NOT_HASHED_TRAINING = {"log_every", "save_every", "keep", "preset", "max_tokens_per_pack"}
 
 
 def config_hash(config: RunConfig) -> str:

@@ -8,16 +8,22 @@ runs/shop-20260131-120000/
   adapter/          the result
   report.json       base and tuned answers, losses, verdict
   result.json       the run in numbers; its presence means that the run is complete
+  run.lock          held as long as the run lives (run_lock.py)
+  spec.json, attempts/, scratch/     where a run is started in a process of its own (launch.py)
 """
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from postil.config import RunConfig, load_config
 from postil.data.chat_template import ChatFormat
@@ -26,6 +32,7 @@ from postil.errors import CannotWriteError, MissingInputError, UsageError
 from postil.events import AnyEvent, Report, encode_event
 from postil.models.manifest import write_text_atomically
 from postil.operating_system import os_reason
+from postil.recipes.run_lock import LOCK_NAME, run_locked
 
 # What may differ between the first call and the one that resumes: none of it changes a weight.
 FREE_ON_RESUME = {
@@ -37,7 +44,10 @@ FREE_ON_RESUME = {
     "model.offline",
 }
 # What a run has written before its first step.
-_BEFORE_TRAINING = {"run.yaml", "chat_format.json", "events.jsonl"}
+_BEFORE_TRAINING = {"run.yaml", "chat_format.json", "events.jsonl", "tokens.json", LOCK_NAME}
+# What whoever starts the run in a process of its own has put there first.
+_OF_THE_STARTER = {"spec.json", "attempts", "scratch", LOCK_NAME}
+_TAIL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +110,23 @@ def open_run(config: RunConfig, resume: bool) -> tuple[RunFolder, RunConfig]:
         if not folder.settings.exists():
             raise MissingInputError("recipes.nothing_to_resume", path=folder.path)
         return folder, _settings_to_resume(folder, config)
-    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+    if folder.path.exists() and not _is_free(folder.path):
         if not config.output.force:
             raise CannotWriteError("recipes.output_exists", path=folder.path)
         if not folder.settings.exists():
             raise CannotWriteError("recipes.not_a_run", path=folder.path)
-        shutil.rmtree(folder.path)
+        with run_locked(folder.path):  # a run that lives is not deleted
+            shutil.rmtree(folder.path)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder.settings, config.to_yaml())
     except OSError as error:
         raise CannotWriteError("recipes.cannot_write", path=folder.path, reason=os_reason(error)) from error
     return folder, config
+
+
+def _is_free(path: Path) -> bool:
+    return path.is_dir() and {p.name for p in path.iterdir()} <= _OF_THE_STARTER
 
 
 def _new_path(config: RunConfig) -> Path:
@@ -159,23 +174,35 @@ def settle_chat_format(folder: RunFolder, chat_format: ChatFormat, conversations
 
 
 @contextmanager
-def recorded(folder: RunFolder, report: Report, resume: bool = False) -> Iterator[Report]:
-    """A report that also appends every event to the run's log, whole lines only.
+def recorded(folder: RunFolder, report: Report, resume: bool = False, *, is_locked: bool = False) -> Iterator[Report]:
+    """A report that also appends every event to the run's log, whole lines only. Holds the folder's lock meanwhile.
 
     A new run that fails before it has made anything (bad data, say) takes its folder away again.
+
+    Args:
+        is_locked: this process has the lock already.
+
+    Raises:
+        TryAgainError: another run trains in the folder; nothing has changed then.
     """
-    try:
-        with _event_log(folder, report) as record:
-            yield record
-    except BaseException:
-        if not resume and {p.name for p in folder.path.iterdir()} <= _BEFORE_TRAINING:
-            shutil.rmtree(folder.path)
-        raise
+    with run_locked(folder.path, is_locked):
+        try:
+            with _event_log(folder, report) as record:
+                yield record
+        except BaseException:
+            if not resume and _names(folder.path) <= _BEFORE_TRAINING:
+                shutil.rmtree(folder.path)
+            raise
+
+
+def _names(path: Path) -> set[str]:
+    return {entry.name for entry in path.iterdir()} if path.is_dir() else {"gone"}
 
 
 @contextmanager
 def _event_log(folder: RunFolder, report: Report) -> Iterator[Report]:
     try:
+        _cut_unfinished_line(folder.events)
         log = folder.events.open("ab", buffering=0)
     except OSError as error:
         raise CannotWriteError("recipes.cannot_write", path=folder.events, reason=os_reason(error)) from error
@@ -183,9 +210,26 @@ def _event_log(folder: RunFolder, report: Report) -> Iterator[Report]:
 
         def record(event: AnyEvent) -> None:
             try:
-                log.write(encode_event(event))
+                log.write(encode_event(msgspec.structs.replace(event, monotonic_seconds=time.monotonic())))
             except OSError as error:
                 raise CannotWriteError("recipes.cannot_write", path=folder.events, reason=os_reason(error)) from error
             report(event)
 
         yield record
+
+
+def _cut_unfinished_line(log: Path) -> None:
+    """A run that was killed may have left a part of a line, to which the next event must not be joined."""
+    if not log.is_file():
+        return
+    with log.open("rb+") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _TAIL_BYTES)
+            file.seek(start)
+            if (found := file.read(end - start).rfind(b"\n")) >= 0:
+                end = start + found + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)

@@ -42,6 +42,7 @@ SIGINT = 2
 PLACES_NAMED = 3  # rows listed when the loss is no number any more
 FIRST_PACES = 5  # steps whose time is told one by one, for the first estimate of the time left
 PACE_SECONDS = 1.0
+TRAINING_PER_SAVING = 20  # between two checkpoints that only time asks for, training takes this many times as long
 Evaluate = Callable[[int], float]
 
 
@@ -76,6 +77,7 @@ class _Run:
     report: Report
     evaluate: Evaluate | None
     evaluate_every: int
+    save_seconds: float
 
 
 @dataclass(slots=True)
@@ -86,11 +88,14 @@ class _Clock:
         started_at: when the steps that count began: all but the first.
         told_at: when the last event of the steps was sent.
         untold_seconds: time of the steps since then, without measuring and saving.
+        saved_at, saving_seconds: when the last checkpoint was complete, and how long it took.
     """
 
     started_at: float = field(default_factory=time.perf_counter)
     told_at: float = field(default_factory=time.perf_counter)
     untold_seconds: float = 0.0
+    saved_at: float = field(default_factory=time.perf_counter)
+    saving_seconds: float = 0.0
 
     def tell(self) -> float:
         """The untold seconds, which are told with this."""
@@ -111,6 +116,7 @@ def train_adapter(
     evaluate: Evaluate | None,
     evaluate_every: int,
     resume: bool,
+    save_seconds: float = math.inf,
 ) -> TrainResult:
     """Trains the adapter of `model` in place.
 
@@ -123,6 +129,8 @@ def train_adapter(
         should_stop: asked after every step; the step in hand is finished and saved.
         evaluate: measures the held-out loss after the given step; called every `evaluate_every` steps and at the end.
         resume: go on from the newest whole checkpoint, or from the start where there is none.
+        save_seconds: a checkpoint is written at least this often too, as long as that takes a twentieth of the time at
+            most; when one is written decides no weight.
 
     Raises:
         Stopped: after saving a checkpoint; `by_signal` is SIGINT.
@@ -140,7 +148,9 @@ def train_adapter(
         load_state(state, checkpoint.path)
     rows = config.batch_rows * config.accumulation  # type: ignore[operator]
     steps = config.max_steps or num_steps(len(examples), rows, config.epochs)  # type: ignore[arg-type]
-    run = _Run(config, steps, state.step, run_dir, data_hash, config_hash, report, evaluate, evaluate_every)
+    run = _Run(
+        config, steps, state.step, run_dir, data_hash, config_hash, report, evaluate, evaluate_every, save_seconds
+    )
     _announce(run, model, rows, len(examples))
     batches = make_batches(
         examples,
@@ -157,8 +167,8 @@ def train_adapter(
         stopping = state.step < steps and should_stop()
         if not stopping:
             _measure_heldout(run, state)
-        if stopping or state.step % config.save_every == 0 or state.step == steps:
-            _save(run, state)
+        if stopping or state.step % config.save_every == 0 or state.step == steps or _is_save_due(run, clock):
+            _save(run, state, clock)
         if stopping:
             raise Stopped("training.stopped", by_signal=SIGINT, step=state.step, steps=steps)
     return _result(state, steps_per_epoch(len(examples), rows))
@@ -234,7 +244,12 @@ def _measure_heldout(run: _Run, state: TrainingState) -> None:
         state.heldout_losses[step] = run.evaluate(step)
 
 
-def _save(run: _Run, state: TrainingState) -> None:
+def _is_save_due(run: _Run, clock: _Clock) -> bool:
+    since = time.perf_counter() - clock.saved_at
+    return since >= max(run.save_seconds, TRAINING_PER_SAVING * clock.saving_seconds)
+
+
+def _save(run: _Run, state: TrainingState, clock: _Clock) -> None:
     started = time.perf_counter()
     checkpoint = save_checkpoint(
         run.run_dir,
@@ -245,7 +260,9 @@ def _save(run: _Run, state: TrainingState) -> None:
     )
     best = best_step(state.heldout_losses, checkpoint_steps(run.run_dir))
     keep_checkpoints(run.run_dir, run.config.keep, best)
-    run.report(CheckpointSaved(step=state.step, path=str(checkpoint.path), seconds=time.perf_counter() - started))
+    clock.saved_at = time.perf_counter()
+    clock.saving_seconds = clock.saved_at - started
+    run.report(CheckpointSaved(step=state.step, path=str(checkpoint.path), seconds=clock.saving_seconds))
 
 
 def _result(state: TrainingState, last_steps: int) -> TrainResult:
