@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from postil.advice.counting import reading_flop, training_flop
 from postil.advice.facts import BaseFacts, DataFacts
 from postil.advice.rates import Range, Rates
-from postil.config import RunConfig
 from postil.errors import UnavailableError
-from postil.models.memory import bytes_to_train
 
 LAUNCH_SECONDS = 20.0
 """Starting Python, torch and CUDA, before any weights."""
@@ -74,10 +72,3 @@ def rates_of_card(card: Card, base: BaseFacts, data: DataFacts, rank: int) -> Ra
         spread=0.3,
         is_measured=False,
     )
-
-
-def fits_card(base: BaseFacts, config: RunConfig, card: Card, longest_tokens: int) -> bool | None:
-    """True when training fits into the card's memory with the weights in bf16; None where the shape is not known."""
-    if base.shape is None:
-        return None
-    return bytes_to_train(base.shape, config.adapter.used_rank, longest_tokens, 2) <= card.memory_bytes

@@ -11,6 +11,7 @@ import typer
 from typer.main import get_command
 
 import postil
+from postil.cli.advise import advise
 from postil.cli.chat import chat
 from postil.cli.check import check
 from postil.cli.compare import compare
@@ -27,6 +28,7 @@ from postil.cli.prepare import prepare
 from postil.cli.profile import profile
 from postil.cli.screen import open_screen, show_problems
 from postil.cli.train import train
+from postil.cli.web import web
 
 app = typer.Typer(
     cls=TaughtGroup,
@@ -36,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for _verb in (demo, check, fix, profile, inspect, train, chat, compare, merge, prepare, models, doctor):
+for _verb in (demo, check, fix, profile, inspect, advise, train, chat, compare, merge, prepare, models, doctor, web):
     app.command(_verb.__name__, cls=TaughtCommand, help=f"cli.{_verb.__name__}.help")(_verb)
 
 

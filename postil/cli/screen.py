@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from postil.cli.prose import Prose
@@ -71,6 +72,13 @@ class Screen:
             self.console.print(Prose(shown, style))
         else:
             self.console.print(Text(shown, style=style), soft_wrap=True)
+
+    def indented(self, text: str, cells: int = 6) -> None:
+        """Prints text as it is, every line of it that many cells to the right."""
+        if self.is_terminal:
+            self.console.print(Padding(Prose(harmless(text)), (0, 0, 0, cells)))
+        else:
+            self.line(" " * cells + text)
 
     def command(self, *arguments: object) -> None:
         """Prints a command to copy: quoted, indented, never wrapped."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from postil.advice.cards import CARDS, fits_card, rates_of_card
+from postil.advice.cards import CARDS, Card, rates_of_card
 from postil.advice.estimate import Estimate, estimate_run
 from postil.advice.facts import BaseFacts, DataFacts
 from postil.advice.pricing import Prices, billable_tokens, price_micro
@@ -29,6 +29,7 @@ from postil.models.catalog import STARTER_ENTRY, find_entry
 from postil.models.memory import shape_from_config
 from postil.recipes.calibrate import calibrate
 from postil.recipes.defaults import recommend_for, resolve_config
+from postil.recipes.fitting import choose_pack_tokens
 from postil.recipes.prepare import read_options
 
 
@@ -115,12 +116,27 @@ def _advise_from_afar(config: RunConfig, card: str | None, hourly_micro: int | N
     config = resolve_config(config, data, base)
     if card is None:
         return Advice(data, base, recommendation, config, None, left_out)
+    config, fits = _fit_card(config, base, CARDS[card], data.longest_tokens)
     rates: Rates = rates_of_card(CARDS[card], base, data, config.adapter.used_rank)
     mean = round(data.tokens / max(1, data.rows))
     charged = _charge(config, data, (mean,) * data.rows, prices)
     estimate = estimate_run(data, base, config, rates, hourly_micro=hourly_micro, **charged)
-    fits = fits_card(base, config, CARDS[card], data.longest_tokens)
     return Advice(data, base, recommendation, config, estimate, left_out, fits)
+
+
+def _fit_card(config: RunConfig, base: BaseFacts, card: Card, longest_row: int) -> tuple[RunConfig, bool | None]:
+    """Settings whose packs fit into the card's memory, as `fit_pack` does here; and whether anything fits."""
+    if base.shape is None:
+        return config, None
+    tokens = choose_pack_tokens(
+        base.shape,
+        rank=config.adapter.used_rank,
+        dtype_bytes=base.dtype_bytes,
+        wanted=config.training.max_tokens_per_pack or longest_row,
+        longest_row=longest_row,
+        memory_bytes=card.memory_bytes,
+    )
+    return config.replace({"training.max_tokens_per_pack": tokens or longest_row}), tokens is not None
 
 
 def _guess(config: RunConfig) -> tuple[DataFacts, int]:
