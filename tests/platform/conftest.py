@@ -13,8 +13,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy.engine import make_url
 
+from postil.platform import passwords
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
 from tools import services
@@ -37,6 +40,20 @@ class Clock:
     def go(self, **span: float) -> None:
         """Moves on, or back, by a span such as days=1."""
         self.time += timedelta(**span)
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes that take no time; tests of the hashes themselves ask for `real_passwords`."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHash((Argon2Hasher(1, 8, 1),)))
+    passwords._nobodys.cache_clear()
+
+
+@pytest.fixture
+def real_passwords(cheap_passwords: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes as the service makes them."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHash.recommended())
+    passwords._nobodys.cache_clear()
 
 
 @pytest.fixture
