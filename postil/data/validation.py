@@ -53,6 +53,7 @@ class _Ledger:
     multi_turn: int = 0
     turns: int = 0
     rejected: int = 0
+    preferred: int = 0
 
 
 def validate_dataset(
@@ -155,6 +156,7 @@ def _take_record(
         place, excerpt = record.place, reading.messages[-1].content[:80]
         ledger.problems.append(Problem("rejected_answer", "error", place, excerpt=excerpt, fix=drop_row(place)))
         return
+    ledger.preferred += reading.kind == "preference"
     if record is original and not record.repairs:
         ledger.kept += original.num_rows
     else:
@@ -264,8 +266,9 @@ def _remarks_on_file(file: str, ledger: _Ledger) -> Iterator[Problem]:
     place = Place(file)
     for problem in ledger.foreign:
         yield replace(problem, severity="warning") if ledger.num_conversations else problem
-    if num := ledger.kinds["preference"]:
-        yield Problem("preference_data", "warning", place, values={"conversations": num, "rejected": ledger.rejected})
+    if ledger.kinds["preference"]:
+        counts = {"conversations": ledger.preferred, "rejected": ledger.rejected}
+        yield Problem("preference_data", "warning", place, values=counts)
     if num := ledger.kinds["tool_calls"]:
         yield Problem("tool_calls", "warning", place, values={"conversations": num})
     if ledger.kinds["classification"]:

@@ -249,7 +249,15 @@ def test_answers_marked_as_bad_never_train(tmp_path: Path) -> None:
     report = check(tmp_path / "a.jsonl", *rows)
     assert (report.kind, report.kept, report.dropped, report.num_conversations) == ("preference", 2, 2, 4)
     assert codes(report) == [("preference_data", 0), ("rejected_answer", 2), ("rejected_answer", 4)]
-    assert report.problems[0].values == {"conversations": 4, "rejected": 2} and len(report.errors) == 2
+    assert report.problems[0].values == {"conversations": 2, "rejected": 2} and len(report.errors) == 2
+
+
+def test_what_is_said_of_comparisons_counts_what_trains(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{i}", "chosen": "good" if i else "", "rejected": "bad"} for i in range(3)]
+    report = check(tmp_path / "a.jsonl", *rows)
+    (said,) = (p for p in report.problems if p.code == "preference_data")
+    assert said.values == {"conversations": 2, "rejected": 0}
+    assert (report.kept, report.dropped) == (2, 1)
 
 
 def test_texts_with_labels_are_one_warning(tmp_path: Path) -> None:

@@ -124,9 +124,10 @@ def _read_window(file: str, window: JsonWindow, repairs: Repairs) -> Iterator[It
                 yield _window_problem(file, number, "json_missing_comma", window, "warning")
             mark = "value"
             for item in _window_value(file, number, window, repairs):
-                mark = "broken" if isinstance(item, Problem) and item.severity == "error" else "value"
+                is_broken = isinstance(item, Problem) and item.severity == "error"
+                # The text of a repaired one went as far as that of a broken one. Whoever takes the item forgets it.
+                mark = "broken" if is_broken or number in repairs.done else "value"
                 yield item
-            mark = "broken" if number in repairs.done else mark  # its text went as far as that of a broken one
         ends_with = mark
     if is_inside and ends_with != "broken":
         yield _window_problem(file, 0, "json_unfinished", window, "warning")

@@ -222,6 +222,16 @@ def test_an_object_with_all_records_is_repaired_as_a_whole(tmp_path):
     assert json.loads((tmp_path / "b.json").read_text("utf-8")) == {"data": GOOD}
 
 
+def test_repaired_rows_one_after_the_other_hide_no_comma(tmp_path):
+    """Taking the repaired row from the reader must not make it think that a comma was missing."""
+    rows = ['{"question": "a", "answer": "b",}', "{'question': 'c', 'answer': 'd'}", "{“question”: “e”, “answer”: “f”}"]
+    (tmp_path / "a.json").write_text("[\n " + ",\n ".join(rows) + "\n]", "utf-8")
+    settled = settle(tmp_path / "a.json")
+    assert (settled.after.fixed, codes(settled.after)) == (3, {"too_few_rows"})
+    write_corrected(settled.records, settled.overlay, tmp_path / "b.json")
+    assert codes(validate_dataset(read_records(tmp_path / "b.json"))) == {"too_few_rows"}
+
+
 def test_what_was_dropped_is_counted(tmp_path):
     write(tmp_path / "a.jsonl", [*CASES["missing_answer"], *CASES["html"], *CASES["duplicate"]])
     report = settle(tmp_path / "a.jsonl").after
