@@ -13,6 +13,8 @@ from typing import Any
 
 from postil.errors import DataError, MissingInputError, UnavailableError, UsageError
 
+STARTER = Path(__file__).parent / "starter"
+"""The base inside the package."""
 WHOLE_HASH_BYTES = 200_000_000
 """Weights up to this size are hashed whole for the fingerprint, larger ones by samples."""
 _SAMPLES, _SAMPLE_BYTES = 64, 65_536

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from postil.config import ModelConfig
 from postil.data.chat_template import ChatFormat
 from postil.errors import DataError, MissingInputError, UnavailableError
-from postil.models.base_folder import BaseFolder, fingerprint_base, inspect_base_folder
+from postil.models.base_folder import STARTER, BaseFolder, fingerprint_base, inspect_base_folder
 from postil.models.catalog import best_base_for, find_entry, nearest_name
 from postil.models.devices import DeviceChoice, DeviceFacts, choose_device, probe_devices
 from postil.models.hub import fetch_model
@@ -18,7 +18,6 @@ from postil.models.tokenizer import HFTokenizer, load_tokenizer, quiet_transform
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-STARTER = Path(__file__).parent / "starter"
 ANSWER_CONTEXT_TOKENS = 2048
 """Tokens of conversation that must fit beside the weights before a base is loaded at all."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
