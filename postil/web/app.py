@@ -1,0 +1,70 @@
+"""The app: every route, behind the layers that all requests pass.
+
+request -> Envelope (host, id, language, log) -> BodyLimits -> Gate (who asks) -> a route -> the platform
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from postil.platform.service import Service
+from postil.web.auth import Gate
+from postil.web.bodies import BodyLimits
+from postil.web.document import document
+from postil.web.envelope import Envelope
+from postil.web.errors import handle_error
+from postil.web.lanes import Lanes, narrow_quick_lane
+from postil.web.metrics import Metrics
+from postil.web.openai import chat
+from postil.web.openai import models as served_models
+from postil.web.rest import accounts, adapters, datasets, keys, ledger, uploads
+from postil.web.serving_door import ServingDoor
+
+ROUTERS: tuple[APIRouter, ...] = (
+    accounts.router,
+    keys.router,
+    uploads.router,
+    datasets.router,
+    adapters.router,
+    ledger.router,
+    chat.router,
+    served_models.router,
+)
+
+
+def create_app(service: Service) -> FastAPI:
+    """The app in front of a service; pages come beside REST and `/v1` as one more router."""
+    app = FastAPI(
+        title="Postil",
+        version=version("postil"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,  # rest/admin.py's neighbour `operations` serves it, to accounts only
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    metrics = Metrics()
+    app.state.service, app.state.metrics = service, metrics
+    app.state.door = ServingDoor(service.settings.data_dir / "serving.json")
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(HTTPException, handle_error)
+    app.add_exception_handler(RequestValidationError, handle_error)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    # the last one added is the first one passed
+    app.add_middleware(Gate, service=service)
+    app.add_middleware(BodyLimits, max_upload_bytes=service.settings.max_upload_bytes)
+    app.add_middleware(Envelope, hosts=service.settings.allowed_hosts, metrics=metrics)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    narrow_quick_lane()
+    app.state.lanes = Lanes()
+    yield
+    await app.state.door.client.aclose()

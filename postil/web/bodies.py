@@ -1,0 +1,87 @@
+"""How much a request may send, how slowly, and how slowly it may read the answer.
+
+A body has a cap that depends on its route. Between two pieces of it at most a few seconds may pass, and a body must
+not take longer than its size excuses: a client that sends a byte every ten seconds holds a place for nothing.
+"""
+
+import asyncio
+import time
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from postil.web.errors import Refused
+
+MAX_JSON_BYTES = 1 << 20
+MAX_CHAT_BYTES = 8 << 20
+PIECE_SECONDS = 20.0
+GRACE_SECONDS = 30.0
+SLOWEST_BYTES_PER_SECOND = 2048
+ANSWER_SECONDS = 60.0
+
+
+class BodyLimits:
+    """The ASGI layer that holds bodies to their limits.
+
+    Args:
+        max_upload_bytes: of the routes that take files.
+        piece_seconds: longest silence between two pieces of a body.
+        grace_seconds: what any body may take, however small.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_upload_bytes: int,
+        piece_seconds: float = PIECE_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
+    ):
+        self.app, self.max_upload_bytes = app, max_upload_bytes
+        self.piece_seconds, self.grace_seconds = piece_seconds, grace_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on whose body is counted while it is read."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        cap = self._cap(scope["method"], scope["path"])
+        claimed = Headers(scope=scope).get("content-length", "")
+        if claimed.isdigit() and int(claimed) > cap:
+            raise Refused(413, "web.too_large", limit_mb=cap / 1e6)
+        await self.app(scope, self._counted(receive, cap), _timed(send))
+
+    def _cap(self, method: str, path: str) -> int:
+        if path.startswith("/api/uploads/") or (method == "POST" and path == "/api/datasets"):
+            return self.max_upload_bytes
+        return MAX_CHAT_BYTES if path.startswith("/v1/") else MAX_JSON_BYTES
+
+    def _counted(self, receive: Receive, cap: int) -> Receive:
+        began, num_bytes, is_whole = time.monotonic(), 0, False
+
+        async def counted() -> Message:
+            nonlocal num_bytes, is_whole
+            if is_whole:  # what comes now is the news that the client has gone, whenever that is
+                return await receive()
+            left = began + self.grace_seconds + num_bytes / SLOWEST_BYTES_PER_SECOND - time.monotonic()
+            try:
+                async with asyncio.timeout(min(self.piece_seconds, left)):
+                    message = await receive()
+            except TimeoutError:
+                raise Refused(408, "web.too_slow") from None
+            num_bytes += len(message.get("body", b""))
+            is_whole = message["type"] != "http.request" or not message.get("more_body", False)
+            if num_bytes > cap:
+                raise Refused(413, "web.too_large", limit_mb=cap / 1e6)
+            return message
+
+        return counted
+
+
+def _timed(send: Send) -> Send:
+    """An answer that nobody takes is given up."""
+
+    async def timed(message: Message) -> None:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await send(message)
+
+    return timed

@@ -1,0 +1,1 @@
+"""What `openai` clients speak: chat and models, in front of the private process that answers."""
