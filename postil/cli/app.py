@@ -27,6 +27,7 @@ from postil.cli.options import LanguageOption, choose_language
 from postil.cli.prepare import prepare
 from postil.cli.profile import profile
 from postil.cli.screen import open_screen, show_problems
+from postil.cli.serve import serve
 from postil.cli.train import train
 from postil.cli.web import web
 
@@ -38,7 +39,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for _verb in (demo, check, fix, profile, inspect, advise, train, chat, compare, merge, prepare, models, doctor, web):
+_VERBS = (demo, check, fix, profile, inspect, advise, train, chat, compare, merge, prepare, serve, models, doctor, web)
+for _verb in _VERBS:
     app.command(_verb.__name__, cls=TaughtCommand, help=f"cli.{_verb.__name__}.help")(_verb)
 
 

@@ -3,9 +3,9 @@
 Legend: B rows of the batch, T tokens of a row, V entries of the vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -74,9 +74,9 @@ def decode(
     if not prompts:
         return
     stops, rows = frozenset(stop_ids), list(range(len(prompts)))  # rows: which prompts still run, by place in the batch
-    room = _context_length(model)
-    left = [_budget(len(p), room, sampling.max_new_tokens) for p in prompts]
-    draws = [_generator(sampling.seed) for _ in prompts]
+    room = context_length(model)
+    left = [answer_budget(len(p), room, sampling.max_new_tokens) for p in prompts]
+    draws = [make_draw(sampling.seed) for _ in prompts]
     with evaluating(model):
         batch = _Batch.of(model, prompts, pad_id)
         tokens = _choose(batch.prefill(model), sampling, draws)
@@ -132,7 +132,7 @@ class _Batch:
         ids = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
         config: Any = model.config
-        room = _context_length(model)
+        room = context_length(model)
         return cls(ids, mask, mask.sum(1), DynamicCache(config=config), room and room - 1)
 
     def prefill(self, model: nn.Module) -> Tensor:
@@ -190,7 +190,40 @@ def _choose(logits_BV: Tensor, sampling: Sampling, draws: Sequence[torch.Generat
     return [int(i) for i in order_BV.gather(1, chosen_B1.minimum(last_B1))[:, 0].tolist()]
 
 
-def _generator(seed: int | None) -> torch.Generator:
+def choose_tokens(
+    logits_BV: Tensor, samplings: Sequence[Sampling], draws: Sequence[torch.Generator]
+) -> list[int | UnavailableError]:
+    """The next token of each row, every row by its own `Sampling`; its numbers come from its own generator alone.
+
+    Returns:
+        The token, or for a row whose logits are not numbers the error that ends it; other rows go on.
+    """
+    chosen: list[int | UnavailableError] = [UnavailableError("generation.not_a_number")] * len(samplings)
+    is_broken = torch.isnan(logits_BV).any(-1).tolist()
+    alike: dict[Sampling, list[int]] = {}
+    for i, sampling in enumerate(samplings):
+        if not is_broken[i]:
+            alike.setdefault(replace(sampling, max_new_tokens=1, seed=None), []).append(i)
+    for sampling, rows in alike.items():
+        for i, token in zip(rows, _choose(logits_BV[rows], sampling, [draws[i] for i in rows]), strict=True):
+            chosen[i] = token
+    return chosen
+
+
+def penalize(logits_V: Tensor, written: Mapping[int, int], presence: float, frequency: float) -> None:
+    """Lowers, in place, the logits of tokens that the answer has already: `presence` once, `frequency` for each time.
+
+    Args:
+        written: how often each token stands in the answer.
+    """
+    if written and (presence or frequency):
+        ids = torch.tensor(list(written), device=logits_V.device)
+        counts = torch.tensor(list(written.values()), dtype=logits_V.dtype, device=logits_V.device)
+        logits_V[ids] -= presence + frequency * counts
+
+
+def make_draw(seed: int | None) -> torch.Generator:
+    """Where one row's random numbers come from; None draws anew."""
     generator = torch.Generator("cpu")
     if seed is None:
         generator.seed()
@@ -199,13 +232,19 @@ def _generator(seed: int | None) -> torch.Generator:
     return generator
 
 
-def _context_length(model: nn.Module) -> int | None:
+def context_length(model: nn.Module) -> int | None:
+    """The longest text, prompt and answer, that the model was made for; None where its config does not say."""
     config: Any = model.config
     length = getattr(config.get_text_config(), "max_position_embeddings", None)
     return int(length) if length else None
 
 
-def _budget(prompt_tokens: int, room: int | None, wanted: int) -> int:
+def answer_budget(prompt_tokens: int, room: int | None, wanted: int) -> int:
+    """How many tokens the answer may have.
+
+    Raises:
+        UsageError: the prompt is empty or leaves no room in the context.
+    """
     if prompt_tokens == 0:
         raise UsageError("generation.empty_prompt")
     if room is not None and prompt_tokens >= room:

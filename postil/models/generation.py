@@ -58,9 +58,13 @@ class AnswerText:
 
     Text is handed out once it cannot change any more: not while a character's bytes are incomplete, and not while its
     end may be the beginning of a stop string.
+
+    Args:
+        more_stops: text on which this answer ends besides the format's own stops.
     """
 
     chat_format: ChatFormat
+    more_stops: tuple[str, ...] = ()
     ids: list[int] = field(default_factory=list)
     text: str = ""
     num_tokens: int = 0
@@ -74,7 +78,7 @@ class AnswerText:
             return self.finish()
         self.ids.append(token)
         text = self._decoded()
-        cuts = [at for stop in self.chat_format.stop_strings if (at := text.find(stop)) >= 0]
+        cuts = [at for stop in self._stop_strings if (at := text.find(stop)) >= 0]
         if cuts:
             self.stopped = True
             return self._hand_out(text[: min(cuts)])
@@ -83,6 +87,10 @@ class AnswerText:
     def finish(self) -> str:
         """What was held back, when no more tokens come."""
         return self._hand_out(self._decoded())
+
+    @property
+    def _stop_strings(self) -> tuple[str, ...]:
+        return (*self.chat_format.stop_strings, *self.more_stops)
 
     @property
     def answer(self) -> Answer:
@@ -95,7 +103,7 @@ class AnswerText:
 
     def _certain(self, text: str) -> str:
         text = text.rstrip("\ufffd")
-        longest = max((_overlap(text, stop) for stop in self.chat_format.stop_strings), default=0)
+        longest = max((_overlap(text, stop) for stop in self._stop_strings), default=0)
         return text[: len(text) - longest]
 
     def _hand_out(self, text: str) -> str:

@@ -237,6 +237,11 @@ def _expected_windows(config: Any, num_layers: int) -> int:
     return num_layers if getattr(config, "sliding_window", None) is not None else 0
 
 
+def attends_by_length(model: nn.Module) -> bool:
+    """True when rotary embeddings change with the longest position of the call: rows then differ with their company."""
+    return _rope_limit(decoder_of(causal_model(model)).config) is not None
+
+
 def _rope_limit(config: Any) -> int | None:
     """Longest row up to which rotary embeddings do not depend on the other rows; None: they never do."""
     rope = getattr(config, "rope_parameters", None) or {}

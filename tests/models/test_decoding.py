@@ -84,9 +84,9 @@ def test_the_same_seed_draws_the_same_answer_alone_and_in_a_batch(qwen: nn.Modul
 def test_draws_follow_the_distribution_inside_top_p() -> None:
     """A model of one fixed distribution: frequencies come out right, and what lies beyond top_p never comes."""
     probability = torch.tensor([0.02, 0.5, 0.3, 0.08, 0.1])
-    from postil.models.decoding import _choose, _generator
+    from postil.models.decoding import _choose, make_draw
 
-    draws, count = _generator(5), 4000
+    draws, count = make_draw(5), 4000
     logits = probability.log()[None]
     sampling = Sampling(temperature=1.0, top_p=0.85)
     seen = torch.bincount(torch.tensor([_choose(logits, sampling, [draws])[0] for _ in range(count)]), minlength=5)
