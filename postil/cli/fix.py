@@ -38,6 +38,7 @@ def fix(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="cli.fix.file")],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT", help="cli.fix.output")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="CODE", help="cli.fix.only")] = None,
+    also: Annotated[list[str] | None, typer.Option("--also", metavar="CODE", help="cli.fix.also")] = None,
     excluded: Annotated[list[str] | None, typer.Option("--except", metavar="CODE", help="cli.fix.except")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="cli.fix.dry_run")] = False,
     save_overlay: Annotated[Path | None, typer.Option("--save-overlay", metavar="FILE", help="cli.fix.overlay")] = None,
@@ -59,12 +60,12 @@ def fix(
     """
     screen = open_screen(as_json)
     options = read_options(columns, encoding, single_turn)
-    only, excluded = _codes(only), _codes(excluded)
+    only, also, excluded = _codes(only), _codes(also), _codes(excluded)
     if output is None and not dry_run:
         raise UsageError("cli.fix.no_output", file=str(file))
-    _refuse_unknown_codes([*only, *excluded], file, options)
+    _refuse_unknown_codes([*only, *also, *excluded], file, options)
     _check_overlay_path(save_overlay, file, output, force)
-    settled = settle(file, options, only=only, excluded=excluded)
+    settled = settle(file, options, only=only, excluded=excluded, also=also)
     check_columns(settled.records)
     is_unmatched = bool(only) and not settled.overlay.edits
     written: Written | None = None
@@ -137,8 +138,11 @@ def _show_rest(screen: Screen, report: ValidationReport) -> None:
         screen.say("cli.fix.by_hand", "bold", count=len(report.errors))
         show_problems(screen, report.errors, known_file=report.file)
     if report.warnings:
-        codes = ", ".join(dict.fromkeys(problem.code for problem in report.warnings))
-        screen.say("cli.fix.warnings_left", count=len(report.warnings), codes=codes)
+        screen.say("cli.fix.warnings_left", "bold", count=len(report.warnings))
+        for code, count in Counter(problem.code for problem in report.warnings).items():
+            same = [problem for problem in report.warnings if problem.code == code]
+            told = same[0].message if len({problem.message for problem in same}) == 1 else same[0].hint
+            screen.say("cli.fix.warning_left", code=code, count=count, text=told)
     if on_request := ", ".join(dict.fromkeys(p.code for p in report.problems if p.fix and not p.fix.automatic)):
         screen.say("cli.fix.on_request", codes=on_request)
 

@@ -208,3 +208,18 @@ def test_what_became_of_the_look_of_a_workbook_is_said(
     _, out, _ = shell("fix", "a.xlsx", "-o", "d.xlsx", "--lang", language)
     assert plain in out
     assert parts in out
+
+
+def test_what_is_asked_for_is_fixed_besides_what_is_fixed_anyway(shell: Shell, messy_file: Path) -> None:
+    assert shell("fix", messy_file, "-o", "out.jsonl", "--also", "personal_data,conflicting_answers")[0] == 0
+    text = Path("out.jsonl").read_text()
+    assert "[phone]" in text and "<b>" not in text and "No answer?" not in text
+    assert "Five." in text and "Six." not in text
+    code, _, err = shell("fix", messy_file, "-o", "b.jsonl", "--also", "nonsense")
+    assert code == 64 and "nonsense" in err
+
+
+def test_what_is_left_to_look_at_is_said_in_words(shell: Shell, messy_file: Path) -> None:
+    _, out, _ = shell("fix", messy_file, "-o", "out.jsonl")
+    assert "  conflicting_answers: 1. The same question has 2 different answers" in out
+    assert "--also CODE: personal_data, conflicting_answers" in out

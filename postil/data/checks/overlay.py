@@ -12,7 +12,7 @@ from typing import Any, get_args
 from postil.data.checks.fixes import apply_fix
 from postil.data.shapes.record import Record
 from postil.errors import CannotWriteError, DataError, MissingInputError
-from postil.problems import FixAction, Place, Problem
+from postil.problems import Fix, FixAction, Place, Problem
 
 _CHUNK_BYTES = 1 << 20
 _LEAVES_OUT = ("drop_row", "keep_first_answer")
@@ -105,6 +105,11 @@ class Overlay:
                 known.append(edit)
         return Overlay(self.sha256, tuple(known))
 
+    def for_file(self, name: str) -> "Overlay":
+        """The same for a single file that is called otherwise now; `check` says whether it is the file."""
+        edits = (replace(edit, place=replace(edit.place, file=name)) for edit in self.edits)
+        return Overlay(self.sha256, tuple(edits))
+
     def check(self, path: Path) -> None:
         """Sees to it that the file is the one that the edits are for.
 
@@ -168,15 +173,22 @@ def _edit(entry: Mapping[str, Any]) -> Edit:
     return Edit(place, entry["action"], str(entry["code"]), dict(entry["values"]))
 
 
-def pick_edits(problems: Iterable[Problem], only: Sequence[str] = (), excluded: Sequence[str] = ()) -> list[Edit]:
+def pick_edits(
+    problems: Iterable[Problem], only: Sequence[str] = (), excluded: Sequence[str] = (), also: Sequence[str] = ()
+) -> list[Edit]:
     """The changes that mend the problems: the automatic ones, or all of the codes that are asked for.
 
     Args:
         only: codes of problems; nothing else is mended then. Empty: every automatic fix.
         excluded: codes that are left alone.
+        also: codes that are mended besides.
     """
-    wanted = [p for p in problems if p.fix and p.code not in excluded and (p.code in only if only else p.fix.automatic)]
+    wanted = [p for p in problems if p.fix and p.code not in excluded and _is_wanted(p, p.fix, only, also)]
     return [Edit(place, p.fix.action, p.code, p.fix.values) for p in wanted if p.fix for place in p.fix.places]
+
+
+def _is_wanted(problem: Problem, fix: Fix, only: Sequence[str], also: Sequence[str]) -> bool:
+    return problem.code in also or (problem.code in only if only else fix.automatic)
 
 
 def overlay_of(

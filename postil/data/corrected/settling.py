@@ -35,6 +35,7 @@ def settle(
     system: str | None = None,
     only: Sequence[str] = (),
     excluded: Sequence[str] = (),
+    also: Sequence[str] = (),
     name: str | None = None,
     begin: Overlay | None = None,
 ) -> Settled:
@@ -46,6 +47,7 @@ def settle(
         system: a system message for conversations that have none, as in `validate_dataset`.
         only: codes of problems whose fixes are applied, also those that are not automatic; none: all automatic ones.
         excluded: codes that are left alone.
+        also: codes of problems whose fixes are applied besides, automatic or not.
 
     Raises:
         MissingInputError, DataError: the file cannot be read.
@@ -60,12 +62,12 @@ def settle(
             overlay=overlay,
             single_turn=options.single_turn,
             keep=False,
-            near="near_duplicate" in only,
+            near="near_duplicate" in (*only, *also),
         )
 
     before = after = judge()
     for _ in range(MOST_ROUNDS):
-        wider = overlay.plus(_next_edits(pick_edits(after.problems, only, excluded)))
+        wider = overlay.plus(_next_edits(pick_edits(after.problems, only, excluded, also)))
         if wider == overlay:
             break
         overlay = wider
