@@ -79,6 +79,17 @@ class ModelLoaded(Event, frozen=True, kw_only=True, tag="model_loaded"):
     trainable_parameters: int
 
 
+class Advised(Event, frozen=True, kw_only=True, tag="advised"):
+    """Settings that were chosen for the user, by name; what they set themselves is not among them."""
+
+    kind: str
+    found_kind: str
+    preset: str
+    file: str
+    base: str
+    settings: dict[str, Any]
+
+
 class TrainingPlanned(Event, frozen=True, kw_only=True, tag="training_planned"):
     """What will be done; `first_step` is above 0 when a run goes on.
 
@@ -169,6 +180,7 @@ AnyEvent = (
     | DataSplit
     | Tokenized
     | ModelLoaded
+    | Advised
     | TrainingPlanned
     | StepDone
     | Pace

@@ -37,6 +37,7 @@ class Estimate:
         price_micro: what is charged for it here; None where nothing is.
         cost_micro: what the hardware costs at `hourly_micro`; from, to.
         is_measured: False where the hardware is not here and its rates were worked out.
+        made_after_steps: 0 where it was made before the start.
     """
 
     hardware: str
@@ -51,6 +52,7 @@ class Estimate:
     price_micro: int | None = None
     hourly_micro: int | None = None
     cost_micro: Range | None = None
+    made_after_steps: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape."""

@@ -12,7 +12,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn
 
 from postil import events
-from postil.cli.screen import Screen, duration
+from postil.cli.screen import Screen, duration, shell_line
 from postil.data.splits import MIN_ROWS_TO_SPLIT
 from postil.language import say
 
@@ -86,6 +86,16 @@ class RunView:
         values = {"base": event.base, "device": event.device, "dtype": event.dtype, "share": share}
         parameters = {"total": event.base_parameters, "trainable": event.trainable_parameters}
         self.screen.note("cli.run.model", **values, **parameters)
+
+    def _show_Advised(self, event: events.Advised) -> None:
+        settings = event.settings
+        if "training.epochs" not in settings:  # the user has set what matters most
+            return
+        words = ["postil", "advise", event.file, "--model", event.base]
+        words += ["--kind", event.kind] if event.kind != event.found_kind else []
+        values = {"epochs": settings["training.epochs"], "kind": say(f"advice.kind.{event.kind}")}
+        values["rank"] = settings.get("adapter.rank", "-")
+        self.screen.note("cli.run.advised", command=shell_line(words), **values)
 
     def _show_TrainingPlanned(self, event: events.TrainingPlanned) -> None:
         self.is_training = True

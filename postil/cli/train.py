@@ -169,6 +169,8 @@ def show_result(screen: Screen, result: "RunResult", data: Path) -> None:
     """How good the adapter is, where it is, and the next three commands."""
     show_evaluation(screen, result.evaluation.summary)
     screen.say("cli.result.saved", path=result.adapter_dir, took=duration(result.seconds), steps=result.steps)
+    if result.grade is not None:
+        screen.note("cli.result.grade", "dim", text=result.grade.text)
     screen.say("cli.result.next", "bold")
     for arguments in next_commands(result.adapter_dir, result.run_dir, data):
         screen.command(*arguments)

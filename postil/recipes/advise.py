@@ -20,8 +20,6 @@ from postil.advice.work import plan_work
 from postil.config import RunConfig
 from postil.data.prepared import is_prepared
 from postil.data.profile import profile_conversations
-from postil.data.records import read_records
-from postil.data.validation import validate_dataset
 from postil.errors import DataError, UnavailableError, UsageError
 from postil.events import AnyEvent, DataRead
 from postil.models.base_folder import inspect_base_folder
@@ -30,7 +28,7 @@ from postil.models.memory import shape_from_config
 from postil.recipes.calibrate import calibrate
 from postil.recipes.defaults import recommend_for, resolve_config
 from postil.recipes.fitting import choose_pack_tokens
-from postil.recipes.prepare import read_options
+from postil.recipes.prepare import open_records, validate_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +142,7 @@ def _guess(config: RunConfig) -> tuple[DataFacts, int]:
     source = Path(config.data.file or "")
     if is_prepared(source):
         raise UnavailableError("recipes.prepared_from_afar", path=source)
-    validation = validate_dataset(
-        read_records(source, read_options(config.data)), config.data.system, single_turn=config.data.single_turn
-    )
+    validation = validate_records(open_records(config.data), config.data)
     if not validation.conversations:
         raise DataError("recipes.nothing_to_train", problems=validation.problems, file=validation.file)
     profile = profile_conversations(validation.conversations, validation.kind)

@@ -32,6 +32,7 @@ from postil.recipes.defaults import recommend_for, resolve_config
 from postil.recipes.facts import base_facts, data_facts
 from postil.recipes.fitting import fit_pack
 from postil.recipes.prepare import TokenizedFile, open_tokenized, tokenize_file
+from postil.recipes.row_tokens import tokens_of_rows
 
 MEASURING_SECONDS = 4.0
 LONGEST_SECONDS = 600.0
@@ -101,7 +102,7 @@ def calibrate(config: RunConfig, seconds: float = MEASURING_SECONDS, report: Rep
         rates=replace(rates, startup_seconds=ready, launch_seconds=launched),
         recommendation=recommendation,
         config=config,
-        tokens_per_row=tuple(len(e.input_ids) for e in made.train.examples),
+        tokens_per_row=tuple(tokens_of_rows(made.train.examples)),
     )
 
 

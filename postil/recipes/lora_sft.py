@@ -1,8 +1,8 @@
 """The whole road, from a file of questions and answers to a tested adapter, in one function.
 
     step                       file                          hands on
-    read_records               data/records.py               records, each with its place in the file
-    validate_dataset           data/validation.py            conversations, and every problem
+    open_records               data/records.py               records, each with its place in the file
+    validate_records           data/validation.py            conversations, and every problem
     split_conversations        data/splits.py                train and held-out, no question in both
     load_base                  models/loading.py             the frozen base, its tokenizer and chat format
     tokenize_conversations     data/examples.py              token ids and labels, by data/chat_template.py
@@ -21,12 +21,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from postil.advice.estimate import Actual
 from postil.config import RunConfig
 from postil.data.conversations import content_hash
 from postil.data.prepared import is_prepared
-from postil.data.records import read_records
 from postil.data.splits import split_conversations
-from postil.data.validation import validate_dataset
 from postil.errors import UsageError
 from postil.evaluation.report import evaluate_adapter
 from postil.events import PhaseStarted, Report, RunFinished, ShouldStop, ignore, never
@@ -34,13 +33,15 @@ from postil.models.adapter import add_adapter
 from postil.models.loading import load_base
 from postil.models.manifest import write_text_atomically
 from postil.recipes.defaults import resolve_config
+from postil.recipes.estimating import estimated, find_grade, report_advice
 from postil.recipes.facts import base_facts, data_facts
 from postil.recipes.fitting import fit_pack
-from postil.recipes.prepare import open_prepared, read_options, tokenize_split
+from postil.recipes.prepare import open_prepared, open_records, tokenize_split, validate_records
 from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
 from postil.recipes.result import RunResult, config_hash, publish_adapter
 from postil.recipes.row_tokens import write_row_tokens
 from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json
+from postil.recipes.step_rates import peak_memory_bytes
 from postil.recipes.trackers import tracked
 from postil.training.loop import train_adapter
 
@@ -82,8 +83,8 @@ def train_lora(
             records_kind = ""
         else:
             report(PhaseStarted(phase="read"))
-            records = read_records(source, read_options(config.data))
-            validation = validate_dataset(records, config.data.system, single_turn=config.data.single_turn)
+            records = open_records(config.data)
+            validation = validate_records(records, config.data)
             report_data(validation, config.data.drop_bad, report)
             records_kind = validation.kind
             split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
@@ -99,6 +100,7 @@ def train_lora(
         kept = heldout.conversations
         base = replace(base, chat_format=chat_format)
         facts = data_facts(config.data, split, train, heldout, records_kind)
+        report_advice(config, facts, base_facts(base), report)
         config = resolve_config(config, facts, base_facts(base))
         config = fit_pack(config, base, longest_row=max(len(e.input_ids) for e in train.examples))
         write_text_atomically(folder.settings, config.to_yaml())
@@ -107,6 +109,7 @@ def train_lora(
         report(PhaseStarted(phase="train"))
         model = add_adapter(base.model, config.adapter, config.training.seed)
         report_model(base, model, report)
+        report = estimated(folder.path, report, facts, base_facts(base), config, started)
         data_hash = content_hash((*split.train, *split.heldout))
         trained = train_adapter(
             model,
@@ -138,7 +141,9 @@ def train_lora(
             seed=config.training.seed,
             report=report,
         )
-        result = RunResult.of(folder, trained, evaluation, seconds=time.monotonic() - started)
+        took = Actual(time.monotonic() - started, peak_memory_bytes(base.device))
+        graded = None if resume else find_grade(folder.path, took)
+        result = RunResult.of(folder, trained, evaluation, took.seconds, graded)
         publish_adapter(folder, model, base, config, data_hash, metrics=result.metrics())
         write_json(folder.report, evaluation.as_dict())
         write_json(folder.result, result.as_dict())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from postil.config import DataConfig, RunConfig
 from postil.data.chat_template import ChatFormat
+from postil.data.checks.overlay import read_overlay
 from postil.data.conversations import Conversation, content_hash
 from postil.data.examples import Tokenized, tokenize_conversations
 from postil.data.options import ReadOptions
@@ -18,7 +19,8 @@ from postil.data.prepared import (
     read_prepared,
     write_prepared,
 )
-from postil.data.records import read_records
+from postil.data.records import Records, read_records
+from postil.data.reports import ValidationReport
 from postil.data.splits import Split, split_conversations
 from postil.data.text_tokenizer import TextTokenizer
 from postil.data.truncation import TooLong
@@ -108,8 +110,8 @@ def tokenize_file(config: RunConfig, report: Report = ignore) -> TokenizedFile:
     if config.data.file is None:
         raise UsageError("recipes.no_file")
     report(PhaseStarted(phase="read"))
-    records = read_records(Path(config.data.file), read_options(config.data))
-    validation = validate_dataset(records, config.data.system, single_turn=config.data.single_turn)
+    records = open_records(config.data)
+    validation = validate_records(records, config.data)
     report_data(validation, config.data.drop_bad, report)
     split = split_conversations(validation.conversations, config.data.heldout_share, config.training.seed)
     report_split(split, report)
@@ -120,9 +122,28 @@ def tokenize_file(config: RunConfig, report: Report = ignore) -> TokenizedFile:
     return TokenizedFile(validation.conversations, split, validation.kind, chat_format, train, heldout)
 
 
-def read_options(config: DataConfig) -> ReadOptions:
-    """What the settings say about a file before it is read."""
-    return ReadOptions(config.encoding, config.map, config.single_turn)
+def open_records(config: DataConfig) -> Records:
+    """The records of `config.file`, read as the settings say.
+
+    Raises:
+        MissingInputError, DataError: as `read_records`.
+    """
+    options = ReadOptions(config.encoding, config.map, config.single_turn)
+    return read_records(Path(config.file or ""), options, config.name)
+
+
+def validate_records(records: Records, config: DataConfig) -> ValidationReport:
+    """The conversations of the records with the changes of `config.overlay`, and every problem.
+
+    Raises:
+        MissingInputError, DataError: there is no such overlay, it is none, or it was made for another file.
+    """
+    overlay = None
+    if config.overlay is not None:
+        overlay = read_overlay(Path(config.overlay))
+        overlay.check(records.path)
+        overlay = overlay.for_file(records.name) if len(records.files) == 1 and not records.members else overlay
+    return validate_dataset(records, config.system, overlay=overlay, single_turn=config.single_turn)
 
 
 def tokenize_split(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from postil.advice.estimate import Grade
 from postil.config import RunConfig
 from postil.errors import CannotWriteError
 from postil.evaluation.report import EvaluationReport
@@ -31,7 +32,7 @@ def config_hash(config: RunConfig) -> str:
     """sha256 of the settings that decide the weights."""
     values = config.model_dump(mode="json", exclude=_NOT_HASHED | {"data"})
     values["training"] = {k: v for k, v in values["training"].items() if k not in _NOT_HASHED_TRAINING}
-    values["data"] = config.data.model_dump(mode="json", exclude={"file", "drop_bad", "kind"})
+    values["data"] = config.data.model_dump(mode="json", exclude={"file", "name", "overlay", "drop_bad", "kind"})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -44,6 +45,7 @@ class RunResult:
         heldout_loss_base: None where nothing was held out.
         verdict: "better", "same", "worse" or "cannot_tell".
         seconds: wall time of the whole run, reading and measuring included.
+        grade: the estimate against what the run took; None where none was made, or for a run that was taken up again.
     """
 
     run_dir: Path
@@ -55,9 +57,17 @@ class RunResult:
     verdict: str
     seconds: float
     evaluation: EvaluationReport
+    grade: Grade | None = None
 
     @classmethod
-    def of(cls, folder: RunFolder, trained: TrainResult, evaluation: EvaluationReport, seconds: float) -> "RunResult":
+    def of(
+        cls,
+        folder: RunFolder,
+        trained: TrainResult,
+        evaluation: EvaluationReport,
+        seconds: float,
+        grade: Grade | None = None,
+    ) -> "RunResult":
         """Puts a run's parts together."""
         return cls(
             run_dir=folder.path,
@@ -69,6 +79,7 @@ class RunResult:
             verdict=evaluation.verdict,
             seconds=seconds,
             evaluation=evaluation,
+            grade=grade,
         )
 
     def metrics(self) -> dict[str, Any]:
@@ -94,6 +105,7 @@ class RunResult:
             "interval": self.evaluation.interval,
             "answers": len(self.evaluation.answers),
             "seconds": round(self.seconds, 2),
+            "grade": None if self.grade is None else self.grade.as_dict(),
         }
 
     def _repr_html_(self) -> str:

@@ -39,12 +39,17 @@ def write_row_tokens(folder: Path, examples: Sequence[Example], config: Training
     Raises:
         CannotWriteError: the folder is read-only or the disk is full.
     """
+    rows = (config.batch_rows or 1) * config.accumulation
+    found = RowTokens(row_tokens=tokens_of_rows(examples), steps_per_pass=-(-len(examples) // rows))
+    write_text_atomically(folder / NAME, msgspec.json.encode(found).decode() + "\n")
+
+
+def tokens_of_rows(examples: Sequence[Example]) -> list[int]:
+    """Tokens of each row, in file order; a row that was split into several examples counts once."""
     by_place: dict[object, int] = {}
     for example in examples:
         by_place[example.place] = by_place.get(example.place, 0) + len(example.input_ids)
-    rows = (config.batch_rows or 1) * config.accumulation
-    found = RowTokens(row_tokens=list(by_place.values()), steps_per_pass=-(-len(examples) // rows))
-    write_text_atomically(folder / NAME, msgspec.json.encode(found).decode() + "\n")
+    return list(by_place.values())
 
 
 def find_row_tokens(folder: Path) -> RowTokens | None:

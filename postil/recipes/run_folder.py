@@ -7,6 +7,7 @@ runs/shop-20260131-120000/
   checkpoints/      resumable state; deleted by nobody but `training.keep`
   adapter/          the result
   report.json       base and tuned answers, losses, verdict
+  estimate.json     how long it was said to take
   result.json       the run in numbers; its presence means that the run is complete
   run.lock          held as long as the run lives (run_lock.py)
   spec.json, attempts/, scratch/     where a run is started in a process of its own (launch.py)

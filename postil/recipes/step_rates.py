@@ -58,7 +58,7 @@ def measure_rates(model: nn.Module, base: Base, made: TokenizedFile, config: Run
         reading_tokens_per_second=Range(reading * 0.9, reading * 1.1),
         decode_seconds=Range(min(few, many), max(few, many)),
         save_seconds=_save_seconds(state),
-        peak_memory_bytes=_peak_memory_bytes(base.device),
+        peak_memory_bytes=peak_memory_bytes(base.device),
         spread=spread / len(paces) ** 0.5,
     )
 
@@ -126,7 +126,7 @@ def _wait_for_device() -> None:
         torch.cuda.synchronize()
 
 
-def _peak_memory_bytes(device: str) -> int | None:
+def peak_memory_bytes(device: str) -> int | None:
     """Of this process so far, on the device where the base lies; None where it is not told."""
     if device == "cuda":
         return int(torch.cuda.max_memory_reserved())
