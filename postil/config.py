@@ -35,6 +35,12 @@ class DataConfig(_Part):
     """What is read and how it becomes conversations."""
 
     file: str | None = Field(None, description="A file of questions and answers, or a folder made by `postil prepare`.")
+    name: str | None = Field(
+        None, description="How the user calls the file, where it is stored under another name; reports go by it."
+    )
+    overlay: str | None = Field(
+        None, description="Changes to the file, as `postil fix --save-overlay` writes them; the file stays as it is."
+    )
     system: str | None = Field(None, description="A system message for conversations that have none.")
     map: dict[Purpose, str] = Field(
         {},

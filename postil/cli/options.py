@@ -84,7 +84,7 @@ def check_mapped_columns(data: DataConfig) -> None:
 
     source = Path(data.file or "")
     if data.map and source.exists() and not is_prepared(source):
-        check_columns(read_records(source, ReadOptions(data.encoding, data.map, data.single_turn)))
+        check_columns(read_records(source, ReadOptions(data.encoding, data.map, data.single_turn), data.name))
 
 
 def _find_missing_column(records: Records, seen: dict[str, None]) -> str | None:
