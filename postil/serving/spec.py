@@ -78,7 +78,7 @@ def read_spec(path: Path) -> ServingSpec:
 
 
 def _spec(found: dict[str, Any]) -> ServingSpec:
-    kinds = {f.name: str(f.type) for f in fields(ServingSpec)}
+    kinds = {f.name: getattr(f.type, "__name__", str(f.type)) for f in fields(ServingSpec)}
     for name, value in found.items():
         if name not in kinds:
             raise ValueError(f"unknown entry {name}")
