@@ -141,6 +141,22 @@ def reserve(
     month = month_of(service.now())
     left = free_rows_left(session, account.id, month, prices.free_rows_per_month)
     charge = charge_for(row_tokens, left, passes, prices.rate_micro)
+    amount = reserve_amount(session, service, account, charge)
+    terms = {"free_rows_per_month": prices.free_rows_per_month, "reserve_factor": str(prices.reserve_factor)}
+    terms |= {"cap_micro": job_cap(account, prices)}
+    add = _Lines(session, job, month, prices.currency, service.now()).add
+    add("estimate", 0, charge, {"price_micro": charge.price_micro})
+    add("reserve", amount, charge, {"price_micro": charge.price_micro, **terms}, free_rows=charge.free_rows)
+    return Reserved(charge, amount, prices.currency)
+
+
+def reserve_amount(session: Session, service: "Service", account: Account, charge: Charge) -> int:
+    """What a job that is estimated so would hold back now, in micro-units; writes nothing.
+
+    Raises:
+        QuotaError: the money of the account, or the cap of a job, does not suffice.
+    """
+    prices, month = current_prices(session, service.settings), month_of(service.now())
     cap = job_cap(account, prices)
     if cap is not None and charge.price_micro > cap:
         raise QuotaError("platform.money.job_cap", **_sums(prices, needed=charge.price_micro, cap=cap))
@@ -149,12 +165,7 @@ def reserve(
     room = room_left(session, account, prices, month)
     if room is not None and amount > max(0, room):
         raise QuotaError("platform.money.account_cap", **_sums(prices, needed=amount, left=max(0, room)))
-    terms = {"free_rows_per_month": prices.free_rows_per_month, "reserve_factor": str(prices.reserve_factor)}
-    terms |= {"cap_micro": cap}
-    add = _Lines(session, job, month, prices.currency, service.now()).add
-    add("estimate", 0, charge, {"price_micro": charge.price_micro})
-    add("reserve", amount, charge, {"price_micro": charge.price_micro, **terms}, free_rows=charge.free_rows)
-    return Reserved(charge, amount, prices.currency)
+    return amount
 
 
 def settle(
