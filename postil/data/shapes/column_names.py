@@ -115,6 +115,9 @@ ANSWER_ENDINGS = (
 )
 QUESTION_TOKENS = frozenset(("question", "questions", "query", "instruction", "prompt"))
 ANSWER_TOKENS = frozenset(("answer", "answers", "response", "reply", "completion", "solution", "resolution"))
+CONTENT_TOKENS = frozenset(("message", "msg", "body", "text", "content", "comment", "utterance"))
+CONTENT_ENDINGS = ("消息", "内容", "訊息", "內容")
+"""What is said, beside a column that says who speaks."""
 NOT_A_TEXT_TOKENS = frozenset(
     (
         *("id", "ids", "no", "type", "number", "date", "time", "count", "category", "score", "by", "author", "status"),

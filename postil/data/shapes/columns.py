@@ -99,6 +99,8 @@ def find_layout(names: tuple[str, ...]) -> Layout:
     label = first((*words.LABELS, *words.WEAK_LABELS))
     speaker = first([n for n in words.SPEAKERS if label is None or n not in words.DIRECTIONS])
     contents = [n for n in every(words.CONTENTS) if n not in (speaker, question, answer)]
+    if speaker is not None and not contents and question is None and answer is None:
+        contents = list(_by_part(names, words.CONTENT_TOKENS, words.CONTENT_ENDINGS, {*taken, speaker, label}))
     layout = Layout(
         question=question,
         answer=answer,

@@ -13,12 +13,15 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(("system", "developer", "系统", "系統"), "system"),
     **dict.fromkeys(("user", "human", "customer", "client", "prompter", "usr", "question", "q"), "user"),
     **dict.fromkeys(("buyer", "visitor", "caller", "guest", "patient", "student", "end_user"), "user"),
+    **dict.fromkeys(("contact", "lead", "requester"), "user"),
     **dict.fromkeys(("用户", "客户", "顾客", "提问", "问", "用戶", "客戶", "顧客", "提问者"), "user"),
     **dict.fromkeys(("买家", "访客", "患者", "学生", "来访者", "咨询者", "求助者", "會員", "会员"), "user"),
     **dict.fromkeys(
         ("assistant", "gpt", "bot", "chatgpt", "chatbot", "ai", "model", "agent", "answer", "a"), "assistant"
     ),
-    **dict.fromkeys(("seller", "support", "operator", "representative", "doctor", "teacher", "therapist"), "assistant"),
+    **dict.fromkeys(
+        ("admin", "seller", "support", "operator", "representative", "doctor", "teacher", "therapist"), "assistant"
+    ),
     **dict.fromkeys(("客服", "助手", "机器人", "回答", "答", "機器人", "回答者", "智能客服", "ai助手"), "assistant"),
     **dict.fromkeys(("卖家", "商家", "店家", "医生", "老师", "咨询师", "专家"), "assistant"),
     **dict.fromkeys(("tool", "tools", "observation", "function", "function_response", "tool_response"), "tool"),
@@ -156,9 +159,10 @@ def _is_nothing(value: Any) -> bool:
 
 
 def _is_text_part(value: Any) -> bool:
-    return (
-        isinstance(value, dict) and value.get("type", "text") in _TEXT_PARTS and ("text" in value or "value" in value)
-    )
+    if not isinstance(value, dict) or not ("text" in value or "value" in value):
+        return False
+    kind = value.get("type", "text")
+    return isinstance(kind, str) and kind in _TEXT_PARTS
 
 
 def plain_text(content: Any) -> str | None:

@@ -13,7 +13,7 @@ from postil.data.shapes.drafts import Draft
 from postil.data.shapes.internal_notes import is_internal
 from postil.data.shapes.record import Record
 from postil.data.shapes.sheet_rows import TableRow
-from postil.data.shapes.speakers import PAIR_MARKS, Cast, find_answerer, find_cast, role_of
+from postil.data.shapes.speakers import Cast, find_answerer, find_cast, pair_mark, role_of
 from postil.problems import Place, Problem
 
 _LONGEST_BY_NUMBER = 10
@@ -21,6 +21,8 @@ _LONGEST_BY_NUMBER = 10
 
 _LONGEST_CONSTANT = 20
 """Questions and answers under one single value beyond which it is no chat's key."""
+
+_FEWEST_ONE_SIDED = 4
 
 _GREETING = re.compile(
     r"\s*(?:你好|您好|在吗|在么|在不在|有人吗|亲[,，~～]|哈喽|嗨|こんにちは|すみません"
@@ -43,13 +45,15 @@ class Grouping:
 
     Args:
         by: "session": one value, one chat, wherever it stands; "number": rows under a number, until the next one;
-            "log": rows of speakers without any key.
+            "log": rows of speakers without any key; "sides": questions and answers in rows of their own, without one.
         column: the key's.
+        is_one_sided: each row holds a question or an answer, not both.
     """
 
-    by: Literal["session", "number", "log"]
+    by: Literal["session", "number", "log", "sides"]
     layout: Layout
     column: str | None = None
+    is_one_sided: bool = False
 
 
 def find_grouping(
@@ -64,12 +68,26 @@ def find_grouping(
         return None
     if not layout.is_pair and not layout.is_log:
         return None
+    is_one_sided = _is_one_sided(layout, rows)
     if layout.session is not None and (layout.reason == "mapped" or _tells_chats(layout.session, layout, rows)):
-        return Grouping("session", layout, layout.session)
+        return Grouping("session", layout, layout.session, is_one_sided)
     number = find_number(tuple(name for name in names if name))
     if number is not None and number not in (layout.question, layout.answer) and _is_key(number, layout, rows):
-        return Grouping("number", layout, number)
+        return Grouping("number", layout, number, is_one_sided)
+    if is_one_sided:
+        return Grouping("sides", layout, is_one_sided=True)
     return Grouping("log", layout) if layout.is_log else None
+
+
+def _is_one_sided(layout: Layout, rows: Sequence[TableRow]) -> bool:
+    """True where a customer's messages stand in one column and the answers in another, a row for each."""
+    if not layout.is_pair or len(rows) < _FEWEST_ONE_SIDED:
+        return False
+    filled = [
+        tuple(bool(row.fields[name].strip()) for name in (layout.question, layout.answer) if name) for row in rows
+    ]
+    asked, answered = filled.count((True, False)), filled.count((False, True))
+    return asked + answered >= 0.9 * len(rows) and min(asked, answered) >= 0.25 * len(rows)
 
 
 def _tells_chats(session: str, layout: Layout, rows: Sequence[TableRow]) -> bool:
@@ -103,7 +121,7 @@ def group_chats(
     """
     layout = grouping.layout
     entries = _with_formulas(file, sheet, entries)
-    if not layout.is_log and grouping.by == "number":
+    if not layout.is_log and grouping.by == "number" and not grouping.is_one_sided:
         yield from _numbered_pairs(file, sheet, grouping, entries)
         return
     rows: list[TableRow] = []
@@ -114,7 +132,7 @@ def group_chats(
             rows.append(entry)
     groups = _in_time(layout, _split(grouping, rows))
     if not layout.is_log:
-        yield from (_pair_chat(file, sheet, layout, group) for group in groups)
+        yield from (_pair_chat(file, sheet, layout, group, grouping.is_one_sided) for group in groups)
         return
     speaker, content = layout.speaker or "", layout.content or ""
     said = ((row.fields[speaker].strip(), row.fields[content]) for row in rows)
@@ -166,6 +184,9 @@ def _numbered_pairs(
 def _split(grouping: Grouping, rows: Sequence[TableRow]) -> list[list[TableRow]]:
     if grouping.by == "log":
         return _split_log(grouping.layout, rows)
+    if grouping.by == "sides":
+        asks = [bool(row.fields[grouping.layout.question or ""].strip()) for row in rows]
+        return _cut(rows, lambda i: asks[i] and not asks[i - 1])
     key = grouping.column or ""
     groups: dict[str | int, list[TableRow]] = {}
     current: str | int | None = None
@@ -192,7 +213,7 @@ def _split_log(layout: Layout, rows: Sequence[TableRow]) -> list[list[TableRow]]
     def begins(i: int) -> bool:
         row, before = rows[i], rows[i - 1]
         role, last = (role_of(r.fields[layout.speaker or ""]) for r in (row, before))
-        if normalize_name(row.fields[layout.speaker or ""]) in PAIR_MARKS:
+        if pair_mark(row.fields[layout.speaker or ""]) is not None:
             return role == "user" and last == "assistant"
         if role == "system":
             return last != "system"
@@ -266,7 +287,9 @@ def _time_of(layout: Layout, row: TableRow) -> tuple[int, ...]:
 # --- Questions and answers of one chat -------------------------------------------------------------------------------
 
 
-def _pair_chat(file: str, sheet: str | None, layout: Layout, rows: Sequence[TableRow]) -> Record:
+def _pair_chat(
+    file: str, sheet: str | None, layout: Layout, rows: Sequence[TableRow], is_one_sided: bool = False
+) -> Record:
     numbers = tuple(row.number for row in rows)
     place = Place(file, min(numbers), sheet)
     said = [row for row in rows if not row.is_repeat]
@@ -284,7 +307,8 @@ def _pair_chat(file: str, sheet: str | None, layout: Layout, rows: Sequence[Tabl
             ("user", question, layout.question),
             ("assistant", row.fields.get(layout.answer or "", ""), layout.answer),
         ):
-            drafts.append(Draft(role, text, column or "", column, is_pair=True, place=here))
+            if text.strip() or not is_one_sided:
+                drafts.append(Draft(role, text, column or "", column, is_pair=not is_one_sided, place=here))
     return Record(place, {}, replace(layout, kind="chat"), tuple(drafts), numbers, len(rows))
 
 

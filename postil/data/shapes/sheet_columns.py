@@ -18,7 +18,7 @@ from postil.data.shapes.sheet_headers import (
     structural_header,
     unique_names,
 )
-from postil.data.shapes.speakers import role_of
+from postil.data.shapes.speakers import pair_mark, role_of
 
 LOOK_ROWS = 500
 LOOK_CHARS = 4_000_000
@@ -186,10 +186,9 @@ def _speakers_in_cells(plan: SheetPlan, body: Sequence[Row]) -> SheetPlan | None
     columns = sum_up([row.cells for row in body], max((len(row.cells) for row in body), default=0))
     texts = [c for c in columns if c.is_text]
     for speaker in columns:
-        names = (
-            set(_column_cells(body, speaker.index)) if speaker.filled >= 0.5 and speaker.num_distinct <= 6 else set()
-        )
-        roles = {role_of(name) for name in names}
+        names = set(_column_cells(body, speaker.index)) if speaker.filled >= 0.5 else set()
+        is_few = len(names) <= 6 or all(pair_mark(name) is not None for name in names)
+        roles = {role_of(name) for name in names} if is_few else set()
         content = max((c for c in texts if c is not speaker), key=lambda c: c.mean_chars, default=None)
         if not {"user", "assistant"} <= roles <= {"user", "assistant", "system"} or content is None:
             continue

@@ -96,13 +96,13 @@ def _remarks_on_header(
         for cell in dict.fromkeys(repeated):
             yield Problem("repeated_column", "warning", place, column=cell, values={"column": cell})
     values = {"question": layout.question or layout.speaker, "answer": layout.answer or layout.content}
-    if header is None:
+    if layout.reason in ("by_content", "no_header") and layout.is_log:
+        speaks = {"speaker": layout.speaker, "content": layout.content}
+        yield Problem("speaker_columns_by_content", "warning", place, column=layout.content, values=speaks)
+    elif header is None:
         first = next(row for row in rows if row.number >= plan.start)
         excerpt = " ".join(" ".join(first.cells)[:200].split())[:80]
         yield Problem("no_header", "warning", place, excerpt=excerpt, values=values | {"row": plan.start})
-    elif layout.reason == "by_content" and layout.is_log:
-        speaks = {"speaker": layout.speaker, "content": layout.content}
-        yield Problem("speaker_columns_by_content", "warning", place, column=layout.content, values=speaks)
     elif layout.reason == "by_content" or layout.confidence < 0.9:
         yield Problem("columns_by_content", "warning", place, column=layout.answer, values=values)
 

@@ -36,9 +36,16 @@ class Cast:
 def role_of(name: str) -> str | None:
     """The role that a name tells of; None for a person's."""
     folded = normalize_name(name)
-    if folded in CALL_ROLES or folded in PAIR_MARKS:
-        return PAIR_MARKS.get(folded, folded)
+    if folded in CALL_ROLES:
+        return folded
+    if (side := pair_mark(folded)) is not None:
+        return side
     return ROLES.get(folded) or _DIRECTIONS.get(folded) or side_of(" ".join(name.casefold().split()))
+
+
+def pair_mark(name: str) -> str | None:
+    """The role of a mark such as "Q", "答" or "Q12"; None for anything else."""
+    return PAIR_MARKS.get(normalize_name(name).rstrip("0123456789_."))
 
 
 def find_cast(chats: Sequence[Sequence[str]], said: Iterable[tuple[str, Any]] = ()) -> Cast:

@@ -66,3 +66,9 @@ def test_every_code_has_its_sentences() -> None:
     for code in {*found, *get_args(FaultCode), "missing_question", "missing_answer", "empty_message"}:
         for language in LANGUAGES:
             assert has_sentence(f"problems.{code}", language) and has_sentence(f"problems.{code}.hint", language)
+
+
+@pytest.mark.parametrize("kind", [{}, [], None, 3, "image"])
+def test_a_part_of_another_kind_is_no_text(kind: object) -> None:
+    assert plain_text(["a", {"type": kind, "text": "b"}]) is None
+    assert plain_text(["a", {"type": "link", "text": "b"}]) == "ab"

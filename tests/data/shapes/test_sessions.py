@@ -251,7 +251,7 @@ def test_questions_and_answers_named_in_a_column_beside(names: tuple[str, str]) 
 def test_speakers_without_a_header() -> None:
     items = read(("用户", "怎么退货？"), ("客服", "七天内。"), ("用户", "几点开门？"), ("客服", "九点。"))
     assert chats(items) == ["怎么退货？ 七天内。 几点开门？ 九点。"]
-    assert {p.code for p in problems(items)} == {"no_header", "chats_without_key"}
+    assert {p.code for p in problems(items)} == {"speaker_columns_by_content", "chats_without_key"}
 
 
 def test_an_empty_or_constant_session_makes_no_chat() -> None:
@@ -319,6 +319,47 @@ def test_what_is_not_yes_or_no_marks_nothing() -> None:
 
 def test_columns_of_a_chat_that_are_found_by_content_are_said_as_such() -> None:
     rows = ((str(i // 2), ("客户", "客服")[i % 2], f"今天说的第{i}句话。") for i in range(6))
-    (found,) = (p for p in problems(read(("Ticket", "Role", "Comment"), *rows)) if p.code.endswith("by_content"))
+    (found,) = (p for p in problems(read(("Ticket", "Role", "Wortlaut"), *rows)) if p.code.endswith("by_content"))
     assert found.code == "speaker_columns_by_content"
-    assert (found.values["speaker"], found.values["content"]) == ("Role", "Comment")
+    assert (found.values["speaker"], found.values["content"]) == ("Role", "Wortlaut")
+
+
+@pytest.mark.parametrize(
+    ("names", "key", "expected"),
+    [
+        (("会话", "用户", "客服"), ("A", "A", "A", "A", "B", "B"), ["q1 a1 q2 a2", "q3 a3"]),
+        (("编号", "question", "answer"), ("1", "", "", "", "2", ""), ["q1 a1 q2 a2", "q3 a3"]),
+        (("渠道", "问题", "答案"), ("",) * 6, ["q1 a1", "q2 a2", "q3 a3"]),
+    ],
+)
+def test_questions_and_answers_in_rows_of_their_own(
+    names: tuple[str, ...], key: tuple[str, ...], expected: list[str]
+) -> None:
+    sides = (("q1", ""), ("", "a1"), ("q2", ""), ("", "a2"), ("q3", ""), ("", "a3"))
+    items = read(names, *((k, *side) for k, side in zip(key, sides, strict=True)))
+    assert chats(items) == expected
+    assert not [p for p in problems(items) if p.severity == "error"]
+    first = next(item for item in items if isinstance(item, Record))
+    assert [(d.place.row, d.column) for d in first.turns if d.place][:2] == [(2, names[1]), (3, names[2])]
+
+
+def test_a_table_with_some_gaps_has_missing_answers() -> None:
+    rows = (("q1", "a1"), ("q2", ""), ("q3", "a3"), ("", "a4"), ("q5", "a5"), ("q6", "a6"))
+    found = [p.code for p in problems(read(("问题", "答案"), *rows)) if p.severity == "error"]
+    assert sorted(found) == ["missing_answer", "missing_question"]
+
+
+def test_rows_marked_q1_a1_are_pairs() -> None:
+    rows = [(mark, f"这是第{i}句话。") for i, mark in enumerate(("Q1", "A1", "Q2", "A2", "Q3", "A3", "Q4", "A4"))]
+    items = read(*rows)
+    assert chats(items) == [f"这是第{i}句话。 这是第{i + 1}句话。" for i in (0, 2, 4, 6)]
+    assert [p.code for p in problems(items)] == ["speaker_columns_by_content", "chats_without_key"]
+
+
+@pytest.mark.parametrize("content", ["message_body", "Comment", "聊天消息", "Text of message"])
+def test_what_is_said_is_found_by_a_part_of_its_name(content: str) -> None:
+    names = ("conversation_id", "message_id", "author_type", content)
+    items = read(
+        names, ("1", "7", "user", "q"), ("1", "8", "admin", "a"), ("2", "9", "lead", "r"), ("2", "10", "bot", "b")
+    )
+    assert chats(items) == ["q a", "r b"] and problems(items) == []
