@@ -143,12 +143,16 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldoutMeasured(Event, frozen=True, kw_only=True, tag="heldout"):
-    """Mean held-out loss of the adapter after `step` steps (0: the base alone); measuring took `seconds`."""
+    """Mean held-out loss of the adapter after `step` steps (0: the base alone).
+
+    Measuring took `seconds`, of which the samples' answers took `answer_seconds`.
+    """
 
     step: int
     loss: float
     samples: list[Sample]
     seconds: float = 0.0
+    answer_seconds: float = 0.0
 
 
 class CheckpointSaved(Event, frozen=True, kw_only=True, tag="checkpoint"):

@@ -36,7 +36,11 @@ STEPS_FOR_SPREAD = 20
 # Without an estimate: held-out tokens are only read, at about this share of a trained token's time; an answer's token
 # takes about this share of a step; the answers of the end are a few times those of a measurement.
 READING_SHARE, DECODE_SHARE, SAVE_SHARE = 0.4, 0.03, 0.3
-SAMPLE_STEPS, FINAL_BATCH, FINAL_QUESTIONS = 60, 16, 50
+WARM_UP_SHARE = Range(0.3, 1.0)
+"""Of the first step's time, what the others may take."""
+FINAL_ANSWER_SHARE = Range(0.8, 1.6)
+"""More answers at once take longer; tuned answers end sooner than those of a base that knows no end."""
+SAMPLE_STEPS, FINAL_BATCH, FINAL_QUESTIONS, SIDES = 60, 16, 50, 2
 PACE_SECONDS = 1.0
 """How often steps tell of themselves at least; as `training/loop.py`."""
 _AFTER_TRAINING = ("save", "evaluate")
@@ -83,7 +87,9 @@ class _Seen:
     last_at: datetime | None = None
     step: int = 0
     paces: list[tuple[int, float]] = field(default_factory=list)
-    measured: list[float] = field(default_factory=list)
+    warm_up: float = 0.0
+    reading: list[float] = field(default_factory=list)
+    answering: list[float] = field(default_factory=list)
     measured_steps: set[int] = field(default_factory=set)
     saved: list[float] = field(default_factory=list)
     heldout: int = 0
@@ -136,14 +142,17 @@ def _take_plan(seen: _Seen, event: TrainingPlanned) -> None:
 def _take_step(seen: _Seen, event: StepDone | Pace) -> None:
     before, seen.step = seen.step, event.step
     is_warm_up = seen.plan is None or before == seen.plan.first_step
-    if event.step > before and not is_warm_up and event.seconds > 0:
+    if is_warm_up:
+        seen.warm_up = event.seconds
+    elif event.step > before and event.seconds > 0:
         seen.paces.append((event.step - before, event.seconds))
 
 
 def _take_measurement(seen: _Seen, event: HeldoutMeasured) -> None:
     seen.measured_steps.add(event.step)
     if event.seconds > 0:
-        seen.measured.append(event.seconds)
+        seen.reading.append(event.seconds - event.answer_seconds)
+        seen.answering.append(event.answer_seconds)
 
 
 def _take_checkpoint(seen: _Seen, event: CheckpointSaved) -> None:
@@ -187,6 +196,8 @@ def _parts(seen: _Seen, estimate: Estimate | None) -> _Parts | None:
     pace = _pace(seen.paces)
     if pace is None and estimate is not None:
         pace = estimate.phases["train"].times(1 / max(1, estimate.steps))
+    elif pace is None and seen.warm_up:
+        pace = Range(seen.warm_up * WARM_UP_SHARE.low, seen.warm_up * WARM_UP_SHARE.high)
     if pace is None:
         return None
     start = estimate.phases["start"] if estimate else Range(0, 0)
@@ -194,8 +205,13 @@ def _parts(seen: _Seen, estimate: Estimate | None) -> _Parts | None:
         took = max(0.0, (seen.planned_at - seen.started_at).total_seconds())
         start = Range(took, took)
     checkpoint = _around(seen.saved) or pace.times(SAVE_SHARE)
-    measurement = _around(seen.measured) or _guessed_measurement(seen, pace, estimate)
-    return _Parts(start, pace, measurement, checkpoint, _end(seen, measurement, checkpoint, estimate))
+    reading = _around(seen.reading) or pace.times(_reading_steps(seen) * READING_SHARE)
+    answering = _around(seen.answering) or pace.times(SAMPLE_STEPS * DECODE_SHARE if seen.questions else 0)
+    measurement, end = reading.plus(answering), _end(seen, reading, answering)
+    if estimate is not None and not seen.reading:
+        measurement = estimate.phases["measure"].times(1 / max(1, estimate.measurements))
+        end = estimate.phases["evaluate"]
+    return _Parts(start, pace, measurement, checkpoint, end.plus(checkpoint))
 
 
 def _pace(paces: Sequence[tuple[int, float]]) -> Range | None:
@@ -216,25 +232,16 @@ def _around(seconds: Sequence[float]) -> Range | None:
     return Range(min(recent), max(recent)) if recent else None
 
 
-def _guessed_measurement(seen: _Seen, pace: Range, estimate: Estimate | None) -> Range:
-    if seen.plan is not None and not seen.plan.evaluate_every:
-        return Range(0, 0)
-    if estimate is not None and estimate.measurements:
-        return estimate.phases["measure"].times(1 / estimate.measurements)
-    reading_steps = seen.heldout / max(1, seen.plan.batch_rows) if seen.plan else 0.0
-    return pace.times(reading_steps * READING_SHARE + SAMPLE_STEPS * DECODE_SHARE)
+def _reading_steps(seen: _Seen) -> float:
+    """The held-out rows, in steps of the run."""
+    return seen.heldout / max(1, seen.plan.batch_rows) if seen.plan else 0.0
 
 
-def _end(seen: _Seen, measurement: Range, checkpoint: Range, estimate: Estimate | None) -> Range:
-    """Saving the adapter and the final comparison.
-
-    A measurement reads the rows once and answers one batch; the end reads them for base and tuned, and both answer.
-    """
-    if not seen.measured and estimate is not None:
-        return estimate.phases["evaluate"].plus(checkpoint)
-    batches = math.ceil(min(seen.questions, FINAL_QUESTIONS) / FINAL_BATCH)
-    answers = Range(measurement.low * (1 + batches), measurement.high * 2 * batches) if batches else Range(0, 0)
-    return answers.plus(checkpoint)
+def _end(seen: _Seen, reading: Range, answering: Range) -> Range:
+    """The final comparison: base and tuned both read all held-out rows, and answer more of them than a measurement."""
+    batches = SIDES * math.ceil(min(seen.questions, FINAL_QUESTIONS) / FINAL_BATCH)
+    answers = Range(answering.low * FINAL_ANSWER_SHARE.low, answering.high * FINAL_ANSWER_SHARE.high)
+    return reading.times(SIDES).plus(answers.times(batches))
 
 
 def _left_and_whole(seen: _Seen, parts: _Parts, estimate: Estimate | None, now: datetime) -> tuple[Range, Range]:

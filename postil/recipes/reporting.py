@@ -131,6 +131,7 @@ def heldout_probe(
     def measure(step: int) -> float:
         started = time.perf_counter()
         loss = float(mean_by_question(questions, heldout_losses(model, examples)).mean())
+        loss_told = time.perf_counter()
         prompts, tools = [c.prompt for c in asked], [c.tools for c in asked]
         answers = generate_answers(model, base.chat_format, prompts, sampling, tools=tools)
         expected = [base.chat_format.expected_text(c) for c in asked]
@@ -138,8 +139,9 @@ def heldout_probe(
             Sample(question=c.question, expected=e, answer=a.text)
             for c, e, a in zip(asked, expected, answers, strict=True)
         ]
-        seconds = time.perf_counter() - started
-        report(HeldoutMeasured(step=step, loss=loss, samples=samples, seconds=seconds))
+        done = time.perf_counter()
+        times = {"seconds": done - started, "answer_seconds": done - loss_told}
+        report(HeldoutMeasured(step=step, loss=loss, samples=samples, **times))
         return loss
 
     return measure
