@@ -1,5 +1,6 @@
 """Every bad input that we know of, from the file to what `postil check` says of it: named, located, nothing worse."""
 
+import importlib
 import json
 import sys
 import zipfile
@@ -150,6 +151,48 @@ BAD_INPUTS: dict[str, tuple[str, Make, int, str, str, str | None, int, int]] = {
         *(65, "no_answer_column", "error", None, 0, 0),
     ),
 }
+
+
+# Every row of the design's table of bad inputs, and what proves it: cases above, or tests by module and name.
+DESIGNED: dict[str, tuple[str, ...]] = {
+    "cell at XFD1048576": ("far cell", "far cell under an old name", "far cell, binary workbook"),
+    "zip bomb": ("zip bomb", "zip bomb, plain archive", "tests.data.files.test_archives:test_bombs_are_not_opened"),
+    "billion laughs": ("billion laughs in a sheet", "billion laughs in a document"),
+    "NUL in csv": ("NUL", "tests.data.files.test_tables:test_nul_characters_are_named"),
+    "long field, endless line": (
+        *("field too long", "tests.data.files.test_tables:test_a_line_without_end_is_read_in_pieces"),
+    ),
+    "unclosed quote": ("unclosed quote", "tests.data.files.test_tables:test_a_broken_quote_costs_one_row_not_the_rest"),
+    "JSON depth bomb": ("depth bomb", "depth bomb in a line"),
+    "NaN, lone surrogate, BOM, trailing comma, single quotes": (
+        *("NaN", "lone surrogate", "trailing comma", "single quotes"),
+        "tests.data.test_bad_inputs:test_marks_of_byte_order_say_nothing",
+    ),
+    "duplicate JSON keys": ("duplicate keys",),
+    "19-digit ids": (
+        "long number",
+        "tests.data.files.test_workbooks:test_numbers_that_lost_digits_are_named_once_per_column",
+    ),
+    "formulas without cached value": ("formula that was never calculated",),
+    "#N/A cells": ("error value",),
+    "CSV injection": (
+        "tests.data.test_formula_cells:test_no_cell_of_a_corrected_workbook_or_of_its_list_of_changes_is_a_formula",
+        "tests.data.test_formula_cells:test_no_cell_of_a_corrected_table_is_a_formula",
+        "tests.data.test_formula_cells:test_no_cell_of_the_list_of_problems_is_a_formula",
+    ),
+    "hostile file names": (
+        "tests.data.test_hostile_names:test_a_file_of_any_name_is_checked_and_mended",
+        "tests.data.test_hostile_names:test_members_that_lead_out_are_refused_and_none_garbles_the_screen",
+        "tests.data.test_hostile_names:test_a_name_is_stored_on_every_system",
+    ),
+}
+
+
+@pytest.mark.parametrize("row", DESIGNED)
+def test_every_row_of_the_table_is_proved(row: str) -> None:
+    for proof in DESIGNED[row]:
+        module, _, name = proof.partition(":")
+        assert callable(getattr(importlib.import_module(module), name)) if name else proof in BAD_INPUTS
 
 
 @pytest.mark.parametrize("case", BAD_INPUTS)
