@@ -21,7 +21,7 @@ from postil.web.lanes import Lanes, narrow_quick_lane
 from postil.web.metrics import Metrics
 from postil.web.openai import chat
 from postil.web.openai import models as served_models
-from postil.web.rest import accounts, adapters, advice, datasets, jobs, keys, ledger, uploads
+from postil.web.rest import accounts, adapters, advice, datasets, edits, jobs, keys, ledger, uploads
 from postil.web.serving_door import ServingDoor
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -29,6 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     uploads.router,
     datasets.router,
+    edits.router,
     advice.router,
     jobs.router,
     adapters.router,

@@ -1,7 +1,7 @@
 """Data sets: uploads, reports, edits, versions."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -19,15 +19,6 @@ class Options(Answer):
     columns: dict[str, str] = Field(default_factory=dict, description="Purpose -> header or field.")
     single_turn: bool = Field(False, description="Every question stands alone.")
     kind: str | None = Field(None, description="What the data are for.")
-
-
-class OptionsChange(Request):
-    """How the file is to be read from now on; what is not named stays."""
-
-    encoding: Annotated[str, StringConstraints(max_length=100)] | None = None
-    columns: dict[Column, Column] | None = None
-    single_turn: bool | None = None
-    kind: Annotated[str, StringConstraints(max_length=100)] | None = None
 
 
 class Evidence(Answer):
@@ -141,36 +132,131 @@ class UploadEnd(Request):
 
 
 class RowPlace(Request):
-    """A row of the file, as problems name it."""
+    """A row of the file, as problems and rows name it."""
 
-    file: Annotated[str, StringConstraints(max_length=4096)]
+    file: Annotated[str, StringConstraints(max_length=4096)] = Field("", description="Empty: the data set's own file.")
     sheet: Annotated[str, StringConstraints(max_length=1000)] | None = None
-    row: Annotated[int, Field(ge=0, le=10**9)]
+    row: Annotated[int, Field(ge=1, le=10**9)]
 
 
-class FixRequest(Request):
-    """Which fixes: codes of problems, all of each; or every automatic one."""
+class Change(Request):
+    """A change names the version that was seen; where somebody was quicker, it is refused with 409."""
 
-    codes: list[Annotated[str, StringConstraints(min_length=1, max_length=100)]] | Literal["automatic"] = Field(
-        description='Codes of problems, or "automatic".'
+    version: Annotated[int, Field(ge=1, le=10**9, description="The newest version, as it was seen.")]
+
+
+class FixRequest(Change):
+    """What a machine is to mend."""
+
+    problems: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=10_000)] = Field(
+        default_factory=list, description="Numbers of single problems in the report."
     )
+    codes: Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=200)] = Field(
+        default_factory=list, description="Codes of problems: all like these."
+    )
+    automatic: bool = Field(False, description="All for which nobody needs to be asked.")
 
 
-class CellEdit(Request):
-    """Another text for one cell."""
+class CellEdit(Change):
+    """Another text for one cell, or at a JSON path."""
 
     place: RowPlace
     column: Column
     text: Annotated[str, StringConstraints(max_length=1_000_000)]
 
 
-class LeaveOut(Request):
+class LeaveOut(Change):
     """Rows that are not to train."""
 
     places: Annotated[list[RowPlace], Field(min_length=1, max_length=10_000)]
 
 
-class Undo(Request):
+class OptionsChange(Change):
+    """How the file is to be read from now on, in place of what was said before."""
+
+    encoding: Annotated[str, StringConstraints(max_length=100)] | None = None
+    columns: Annotated[dict[Column, Column], Field(max_length=50)] = Field(default_factory=dict)
+    single_turn: bool = False
+    kind: Annotated[str, StringConstraints(max_length=100)] | None = None
+
+
+class Undo(Change):
     """Goes back to an earlier version; None is the one before."""
 
-    to: Annotated[int, Field(ge=1)] | None = None
+    to: Annotated[int, Field(ge=1, le=10**9)] | None = None
+
+
+class CodeCount(Answer):
+    """How often a kind of problem was found."""
+
+    code: str
+    severity: str
+    count: int
+    fixable: int = Field(description="How many of them a machine can mend.")
+    automatic: int = Field(description="How many of them unasked.")
+
+
+class Problem(Answer):
+    """One problem, in the reader's language."""
+
+    number: int = Field(description="Stays the same within the version.")
+    code: str
+    severity: str
+    file: str
+    sheet: str | None
+    row: int
+    column: str | None
+    json_path: str | None
+    excerpt: str
+    message: str
+    hint: str
+    fix: dict[str, Any] | None
+
+
+class Report(Answer):
+    """A page of the report of a version."""
+
+    version: int
+    counts: list[CodeCount]
+    total: int = Field(description="Problems of the code that was asked for, or of all.")
+    offset: int
+    problems: list[Problem]
+
+
+class Place(Answer):
+    """Where something stands."""
+
+    file: str
+    row: int
+    sheet: str | None
+
+
+class Cell(Answer):
+    """One text of a row, and how an edit names it."""
+
+    place: Place
+    column: str
+    text: str
+
+
+class Row(Answer):
+    """A row with its edits."""
+
+    place: Place
+    cells: list[Cell]
+    messages: list[dict[str, Any]] = Field(description="As chat bubbles; empty where the row cannot train.")
+    is_edited: bool
+    is_left_out: bool
+
+
+class RowList(Answer):
+    """Rows in file order."""
+
+    rows: list[Row]
+
+
+class RowsWanted(Request):
+    """Rows by their places."""
+
+    places: Annotated[list[RowPlace], Field(min_length=1, max_length=500)]
+    version: Annotated[int, Field(ge=1, le=10**9)] | None = None

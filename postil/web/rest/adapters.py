@@ -1,7 +1,6 @@
 """The library of adapters: listing, renaming, sharing, aliases, download, deletion."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request
@@ -13,6 +12,7 @@ from postil.platform import adapters as library
 from postil.platform.adapter_downloads import open_download
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
+from postil.web.downloads import attachment
 from postil.web.lanes import Limit
 from postil.wire import adapters as wire
 from postil.wire.accounts import Freed
@@ -63,8 +63,7 @@ async def delete(
 def download(adapter_id: str, visitor: Reader, service: TheService) -> StreamingResponse:
     """The adapter as a zip: weights, settings, manifest, tokenizer and card."""
     found = open_download(service, visitor.account.id, adapter_id)
-    headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(found.file_name)}"}
-    return StreamingResponse(found.chunks, media_type="application/zip", headers=headers)
+    return attachment(found.file_name, found.chunks, "application/zip")
 
 
 @router.post("/adapters/{adapter_id}/shares", response_model=wire.Adapter)

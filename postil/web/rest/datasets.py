@@ -1,16 +1,23 @@
-"""Data sets: what was found in a file, what is mended, and the corrected file back."""
+"""Data sets: what was found in a file, what it looks like, and the corrected file back."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
 
+from postil.platform import dataset_reports as reports
 from postil.platform import dataset_views as views
 from postil.platform import datasets as kept
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
-from postil.web.lanes import Limit
+from postil.web.downloads import attachment
+from postil.web.lanes import Limit, checking
+from postil.web.rest.edits import place_of
 from postil.wire import datasets as wire
 from postil.wire.accounts import Freed
+
+VersionNumber = Annotated[int | None, Query(ge=1, le=10**9, description="None takes the newest.")]
+Offset = Annotated[int, Query(ge=0, le=10**9)]
 
 router = APIRouter(prefix="/api/datasets", tags=["data"], responses=REST_ERRORS)
 
@@ -44,3 +51,68 @@ def delete(dataset_id: str, visitor: Trainer, service: TheService) -> Any:
 def versions(dataset_id: str, visitor: Reader, service: TheService) -> Any:
     """Every version, the newest first, with the jobs that name it."""
     return {"versions": views.list_versions(service, visitor.account.id, dataset_id)}
+
+
+@router.get("/{dataset_id}/report", response_model=wire.Report)
+def report(
+    dataset_id: str,
+    visitor: Reader,
+    service: TheService,
+    version: VersionNumber = None,
+    code: Annotated[str | None, Query(max_length=100, description="Problems of this kind only.")] = None,
+    offset: Offset = 0,
+    limit: Limit = 50,
+) -> Any:
+    """The problems of a version, page by page, with how many there are of each kind."""
+    page = reports.get_report(service, visitor.account.id, dataset_id, version, code=code, offset=offset, limit=limit)
+    return wire.Report(
+        version=page.version,
+        counts=[wire.CodeCount.model_validate(count) for count in page.counts],
+        total=page.total,
+        offset=page.offset,
+        problems=[wire.Problem.model_validate(problem.as_dict()) for problem in page.problems],
+    )
+
+
+@router.get("/{dataset_id}/rows", response_model=wire.RowList)
+async def rows(
+    dataset_id: str,
+    visitor: Reader,
+    service: TheService,
+    request: Request,
+    version: VersionNumber = None,
+    offset: Offset = 0,
+    limit: Limit = 20,
+) -> Any:
+    """Rows of the file with the edits of a version: cells, and what they say as chat bubbles."""
+    account_id = visitor.account.id
+
+    def look() -> Any:
+        return reports.preview(service, account_id, dataset_id, version, offset=offset, limit=limit)
+
+    return {"rows": await checking(request, account_id, look)}
+
+
+@router.post("/{dataset_id}/rows", response_model=wire.RowList)
+async def rows_at(
+    dataset_id: str, body: wire.RowsWanted, visitor: Reader, service: TheService, request: Request
+) -> Any:
+    """The same for rows that are named by their places; nothing is changed."""
+    account_id = visitor.account.id
+    places = [place_of(place) for place in body.places]
+
+    def look() -> Any:
+        return reports.preview(service, account_id, dataset_id, body.version, limit=len(places), places=places)
+
+    return {"rows": await checking(request, account_id, look)}
+
+
+@router.get("/{dataset_id}/file", response_class=StreamingResponse)
+async def corrected(
+    dataset_id: str, visitor: Reader, service: TheService, request: Request, version: VersionNumber = None
+) -> StreamingResponse:
+    """The file with all edits of a version, in its own format."""
+    account_id = visitor.account.id
+    found = await checking(request, account_id, reports.corrected_file, service, account_id, dataset_id, version)
+    changes = {"x-postil-changes": str(found.num_changes)}
+    return attachment(found.file_name, found.chunks, "application/octet-stream", found.num_bytes, changes)
