@@ -8,9 +8,10 @@ from postil.errors import CannotWriteError
 from postil.operating_system import os_reason
 from postil.platform.database import Database, open_database
 from postil.platform.limits import Limits
+from postil.platform.migrating import prepare_database
+from postil.platform.secrets import make_secret_key
 from postil.platform.settings import ServiceSettings
 from postil.platform.storage import Storage, open_storage
-from postil.platform.tables import Table
 
 
 def utc_now() -> datetime:
@@ -39,12 +40,13 @@ def open_service(settings: ServiceSettings) -> Service:
 
     Raises:
         CannotWriteError: the data folder cannot be written.
-        TryAgainError: the database does not answer.
+        TryAgainError: the database does not answer, or its file was taken away.
+        ConflictError, UnavailableError: see `prepare_database`.
     """
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWriteError("platform.data_dir", path=settings.data_dir, reason=os_reason(error)) from error
-    database = open_database(settings.resolved_database_url)
-    Table.metadata.create_all(database.engine)
-    return Service(settings, database, open_storage(settings))
+    prepare_database(settings.resolved_database_url)
+    make_secret_key(settings.data_dir)
+    return Service(settings, open_database(settings.resolved_database_url), open_storage(settings))

@@ -1,4 +1,5 @@
 """Every table, in the order in which a user meets them. `migrations/` makes them; the two are held equal by a test.
+Until the first release a change here is followed by `python -m tools.migration --baseline`.
 
     accounts ──┬── sessions, one_time_links, api_keys
                ├── datasets ── dataset_versions
