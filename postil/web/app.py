@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from postil.platform.service import Service
+from postil.web import operations
 from postil.web.auth import Gate
 from postil.web.bodies import BodyLimits
 from postil.web.document import document
@@ -21,10 +22,11 @@ from postil.web.lanes import Lanes, narrow_quick_lane
 from postil.web.metrics import Metrics
 from postil.web.openai import chat
 from postil.web.openai import models as served_models
-from postil.web.rest import accounts, adapters, advice, datasets, edits, jobs, keys, ledger, uploads
+from postil.web.rest import accounts, adapters, admin, advice, datasets, edits, jobs, keys, ledger, uploads
 from postil.web.serving_door import ServingDoor
 
 ROUTERS: tuple[APIRouter, ...] = (
+    operations.router,
     accounts.router,
     keys.router,
     uploads.router,
@@ -34,6 +36,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     jobs.router,
     adapters.router,
     ledger.router,
+    admin.router,
     chat.router,
     served_models.router,
 )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from postil.errors import NotAllowedError
-from postil.platform.health import Health, look
+from postil.platform.administration import Health, look_at_health
 from postil.web.auth import Reader, TheService, find_visitor
 from postil.web.document import REST_ERRORS
 from postil.wire.machine import Alive, Ready
@@ -25,7 +25,7 @@ async def health() -> Alive:
 @router.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "Something is missing."}})
 async def readiness(request: Request, service: TheService) -> JSONResponse:
     """200 when database, storage and supervisor are there; `answers` is a fact and no condition."""
-    found = await anyio.to_thread.run_sync(look, service)
+    found = await anyio.to_thread.run_sync(look_at_health, service)
     ready = Ready(
         is_ready=found.is_ready,
         database=found.database,
@@ -43,7 +43,7 @@ async def metrics(request: Request, service: TheService) -> PlainTextResponse:
         visitor = await anyio.to_thread.run_sync(find_visitor, service, request.headers)
         if visitor is None or not visitor.account.is_admin:
             raise NotAllowedError("web.metrics_for_admins", is_signed_in=visitor is not None)
-    found = await anyio.to_thread.run_sync(look, service)
+    found = await anyio.to_thread.run_sync(look_at_health, service)
     answering = await request.app.state.door.state()
     text = request.app.state.metrics.text(_gauges(found, answering))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

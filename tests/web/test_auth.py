@@ -35,11 +35,15 @@ def test_every_route_names_a_scope_or_is_on_the_short_list(app: FastAPI) -> None
     assert len(PUBLIC) <= 6
 
 
+ASKS = {("POST", "/api/preview"), ("POST", "/api/datasets/{dataset_id}/rows")}
+"""Questions that are too long for an address; they change nothing."""
+
+
 def test_changes_need_more_than_reading(app: FastAPI) -> None:
     wrong = [
         (method, path, scopes)
         for method, path, scopes in routes(app)
-        if method not in ("GET", "HEAD") and scopes <= {"read"} and (method, path) not in PUBLIC
+        if method not in ("GET", "HEAD") and scopes <= {"read"} and (method, path) not in PUBLIC | ASKS
     ]
     assert not wrong
 
