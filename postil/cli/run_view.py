@@ -12,6 +12,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn
 
 from postil import events
+from postil.advice.progress import progress_of
 from postil.cli.screen import Screen, duration, shell_line
 from postil.data.splits import MIN_ROWS_TO_SPLIT
 from postil.language import say
@@ -34,6 +35,7 @@ class RunView:
     run_dir: Path | None = None
     has_checkpoint: bool = False
     is_training: bool = False
+    _heard: list[events.AnyEvent] = field(default_factory=list, repr=False)
     _num_heldout: int = field(default=0, repr=False)
     _bar: Progress | None = field(default=None, repr=False)
 
@@ -48,6 +50,7 @@ class RunView:
     def report(self, event: events.AnyEvent) -> None:
         """Takes one event; kinds it does not know pass by."""
         self.screen.event(event)
+        self._heard.append(event)
         show = getattr(self, f"_show_{type(event).__name__}", None)
         if show is not None:
             show(event)
@@ -115,12 +118,21 @@ class RunView:
             "share": event.step / max(1, event.steps),
             "loss": event.loss,
             "speed": event.tokens_per_second,
-            "left": duration(event.seconds_left),
+            "left": duration(self._seconds_left(event)),
         }
         if self._bar is None:
             self.screen.note("cli.run.step", **values)
         else:
             self._bar.update(self._bar.task_ids[0], completed=event.step, state=say("cli.run.bar_state", **values))
+
+    def _show_Pace(self, event: events.Pace) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=event.step)
+
+    def _seconds_left(self, event: events.StepDone) -> float:
+        """Until the whole run is over, measuring, saving and comparing included."""
+        left = progress_of(self._heard, event.at).seconds_left
+        return event.seconds_left if left is None else left.middle
 
     def _show_HeldoutMeasured(self, event: events.HeldoutMeasured) -> None:
         self.screen.note("cli.run.heldout" if event.step else "cli.run.heldout_base", step=event.step, loss=event.loss)
