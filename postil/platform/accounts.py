@@ -249,10 +249,12 @@ def set_disabled(service: Service, account_id: str, is_disabled: bool) -> Accoun
 
     Raises:
         MissingInputError: there is no such account.
-        ConflictError: it is the last admin.
+        ConflictError: it is the last admin, or is being deleted.
     """
     with service.database.writing() as session:
         account = account_row(session, account_id)
+        if account.deleting_at is not None:
+            raise ConflictError("platform.accounts.deleting", name=account.name)
         if is_disabled and account.disabled_at is None:
             refuse_last_admin(session, account)
             account.disabled_at = service.now()

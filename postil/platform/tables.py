@@ -82,6 +82,7 @@ class Account(Table):
         language: "zh" or "en"; None follows the browser.
         monthly_cap_micro, job_cap_micro: None takes the settings' value.
         hold_reason: why no job may start, "" where nothing holds it.
+        deleting_at: its deletion has begun and cannot be taken back.
         recent_use_seconds: what its runs have taken, older use counting less and less; as of `recent_use_at`.
     """
 
@@ -94,6 +95,7 @@ class Account(Table):
     language: Mapped[str | None]
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    deleting_at: Mapped[datetime | None]
     monthly_cap_micro: Mapped[int | None]
     job_cap_micro: Mapped[int | None]
     balance_limit_micro: Mapped[int | None]

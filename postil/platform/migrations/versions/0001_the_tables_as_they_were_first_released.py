@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("language", sa.String(length=255), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("deleting_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("monthly_cap_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("job_cap_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("balance_limit_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
