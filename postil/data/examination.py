@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from postil.data.checks.fixes import apply_fix
-from postil.data.checks.overlay import Edit, Overlay
-from postil.data.checks.paths import set_path
+from postil.data.checks.overlay import BY_HAND, Edit, Overlay
 from postil.data.checks.plain_problems import plain_place, plain_problem
 from postil.data.conversations import Conversation
 from postil.data.corrected.settling import settle
@@ -27,8 +26,6 @@ from postil.data.validation import validate_dataset
 from postil.errors import DataError
 from postil.problems import Place, Problem
 
-BY_HAND = "by_hand"
-"""The code of edits that no problem proposed."""
 MOST_EXAMPLE_CHARS = 2000
 _NUM_EXAMPLES = 5
 _NUM_IN_FRAME = 500
@@ -65,8 +62,10 @@ def examine(path: Path, options: ReadOptions, name: str, wanted: Wanted) -> Iter
     _refuse_lost_edits(records, wanted.overlay)
     overlay = wanted.overlay
     if wanted.fixes:
-        only = [code for code in wanted.fixes if code != "*"]
-        overlay = settle(path, options, only=only, name=name, begin=overlay).overlay
+        codes = [code for code in wanted.fixes if code != "*"]
+        is_all = "*" in wanted.fixes
+        only, also = ([], codes) if is_all else (codes, [])
+        overlay = settle(path, options, only=only, also=also, name=name, begin=overlay).overlay
     report = validate_dataset(records, overlay=overlay, single_turn=options.single_turn, near=True)
     for edits in _pieces(overlay.edits):
         yield {"edits": [edit.as_dict() for edit in edits]}
@@ -158,21 +157,18 @@ def _try_edits(record: Record, overlay: Overlay) -> None:
     for edit in overlay.edits_of(record):
         if current is None:
             return
-        if edit.action == "set_text" and not _has_text(current, edit):
+        try:
+            after = apply_fix(edit.action, current, edit.values, edit.place)
+        except KeyError:
+            raise _lost(edit, edit.place) from None
+        if edit.action == "set_text" and current.turns and not _has_message(current, edit):
             raise _lost(edit, edit.place)
-        current = apply_fix(edit.action, current, edit.values, edit.place)
+        current = after
 
 
-def _has_text(record: Record, edit: Edit) -> bool:
-    path = str(edit.values["path"])
-    if record.turns:
-        here = (d for d in record.turns if edit.place in (record.place, d.place))
-        return any(path in (d.path, d.column) for d in here)
-    try:
-        set_path(record.fields, path, "")
-    except KeyError:
-        return False
-    return True
+def _has_message(record: Record, edit: Edit) -> bool:
+    here = (draft for draft in record.turns if edit.place in (record.place, draft.place))
+    return any(edit.values["path"] in (draft.path, draft.column) for draft in here)
 
 
 def _lost(edit: Edit, place: Place) -> DataError:

@@ -33,7 +33,8 @@ def version_before(session: Session, dataset_id: str, number: int) -> int:
     """The version to which undoing leads from `number`; 0 where there is nothing before it."""
     version = DatasetVersion
     query = select(version.number, version.undoes)
-    undoes = dict(session.execute(query.where(version.dataset_id == dataset_id, version.number <= number)).tuples())
+    rows = session.execute(query.where(version.dataset_id == dataset_id, version.number <= number))
+    undoes = {row.number: row.undoes for row in rows}
     while (earlier := undoes[number]) is not None:
         number = earlier
     return number - 1

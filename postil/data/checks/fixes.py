@@ -161,6 +161,9 @@ def _with_messages(record: Record, edit: Callable[[Messages], Messages]) -> Reco
 
 
 def _with_text(record: Record, path: str, value: Any, place: Place | None) -> Record:
+    """A JSON record may lack the field that is to be written; a table has the columns that it has."""
+    if not record.turns and path not in record.fields and _may_have_more(record) and path.isidentifier():
+        return replace(record, fields={**record.fields, path: value})
     if not record.turns:
         return replace(record, fields=set_path(record.fields, path, value))
     where = place if _is_part(record, place) else None
@@ -169,6 +172,11 @@ def _with_text(record: Record, path: str, value: Any, place: Place | None) -> Re
         for d in record.turns
     )
     return replace(record, turns=turns)
+
+
+def _may_have_more(record: Record) -> bool:
+    layout = record.layout
+    return layout is None or (layout.header_row is None and layout.reason in ("mapped", "structure"))
 
 
 def _or_none(record: Record) -> Record | None:

@@ -17,6 +17,8 @@ from postil.problems import Fix, FixAction, Place, Problem
 _CHUNK_BYTES = 1 << 20
 _LEAVES_OUT = ("drop_row", "keep_first_answer")
 FORMAT = "postil-overlay-1"
+BY_HAND = "by_hand"
+"""The code of edits that no problem proposed."""
 
 
 @dataclass(frozen=True, slots=True)

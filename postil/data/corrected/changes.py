@@ -162,6 +162,8 @@ def different_texts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
     """(path, old, new) of every text that differs; lists of another length are compared as a whole."""
     for name in before:
         yield from _different(before[name], after.get(name), str(name))
+    for name in after.keys() - before.keys():  # a field that a JSON record lacked
+        yield str(name), "", _shown(after[name])
 
 
 def _different(old: Any, new: Any, path: str) -> Iterator[tuple[str, str, str | None]]:

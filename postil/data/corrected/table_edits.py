@@ -58,6 +58,8 @@ class TableEdits:
         edited = ["" if i in blank else cell for i, cell in enumerate(row.cells)]
         changed: set[int] = set()
         for edit in self._cells.get(where, ()):
+            if edit.position is not None and not edit.old:  # short rows leave their last, empty cells out
+                edited += [""] * (edit.position + 1 - len(edited))
             at = _find_cell(edited, edit)
             if at is not None:
                 edited[at] = _replaced(edited[at], edit)

@@ -1,7 +1,9 @@
 """The corrected file: written beside its target, read again, and only then put in its place."""
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -133,12 +135,22 @@ def write_corrected(records: Records, overlay: Overlay, out: Path, *, force: boo
 def _put_in_place(written: Path, out: Path) -> None:
     """Into an existing folder the files go one by one: what else stands there is not ours to remove."""
     if not out.is_dir():
-        os.replace(written, out)
+        _move(written, out)
         return
     for path in sorted(p for p in written.rglob("*") if p.is_file()):
         target = out / path.relative_to(written)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, target)
+        _move(path, target)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Old kernels let a confined process move nothing from one folder to another; there it is copied."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
 
 
 def _write(records: Records, overlay: Overlay, target: Path) -> Written:
