@@ -19,10 +19,11 @@ from postil.events import Report, ShouldStop, ignore, never
 
 if TYPE_CHECKING:
     from postil.answering import Comparison, TunedModel
+    from postil.client import Client
     from postil.recipes.result import RunResult
 
 __version__ = "0.1.0"
-__all__ = ["PostilError", "RunConfig", "__version__", "compare", "load", "train"]
+__all__ = ["Client", "PostilError", "RunConfig", "__version__", "compare", "load", "train"]
 
 
 def train(
@@ -78,3 +79,11 @@ def compare(adapter_dir: str | Path, questions: list[str]) -> "Comparison":
     from postil.answering import compare as compare_adapter
 
     return compare_adapter(Path(adapter_dir), questions)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        from postil.client import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

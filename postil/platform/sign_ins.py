@@ -155,6 +155,20 @@ def change_password(
         return renew(session, row, password_hash, service.now(), client)
 
 
+def check_again(service: Service, account_id: str, password: str, *, address: str = "") -> None:
+    """Sees to it that it is really the account's owner who asks, before what cannot be undone.
+
+    Raises:
+        TooManyError: too many tries.
+        NotAllowedError: the password is wrong.
+    """
+    service.limits.allow("sign_in", account_id, address)
+    with service.database.reading() as session:
+        password_hash = account_row(session, account_id).password_hash
+    if not verify_password(password, password_hash)[0]:
+        raise NotAllowedError("platform.sign_ins.wrong_old")
+
+
 def renew(session: Session, account: Account, password_hash: str, now: datetime, client: str = "") -> SignedIn:
     """A new password ends every session and begins one."""
     account.password_hash = password_hash

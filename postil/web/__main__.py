@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from postil.errors import PostilError
+from postil.platform.redaction import Redaction
 from postil.platform.service import open_service
 from postil.platform.settings import load_settings
 from postil.web.app import create_app
@@ -25,7 +26,7 @@ def main() -> int:
     except PostilError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    log_to(service.settings.data_dir / "logs", "web")
+    log_to(service.settings.data_dir / "logs", "web", filters=(Redaction(),))
     if given.fd is None:
         listening = socket.create_server(("127.0.0.1", given.port), backlog=256)
     else:

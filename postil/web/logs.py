@@ -35,7 +35,7 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name, value in named.items() if value}
         line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            line["trace"] = record.exc_text or self.formatException(record.exc_info)
         # ASCII only: signs that turn the order of a line, or end it, are spelled out
         return json.dumps(line, default=str)
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from starlette.testclient import TestClient
 
+from postil.platform import passwords
 from postil.platform.accounts import create_account
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
@@ -17,6 +20,13 @@ from postil.web.app import create_app
 ADDRESS = "http://127.0.0.1:8321"
 PASSWORD = "correct horse battery"
 NewClient = Callable[..., TestClient]
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes that take no time; what they are worth is tested where they are made."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHash((Argon2Hasher(1, 8, 1),)))
+    passwords._nobodys.cache_clear()
 
 
 @pytest.fixture(scope="session")

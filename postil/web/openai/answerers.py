@@ -57,6 +57,11 @@ def find_answerer(service: Service, account_id: str, wanted: str) -> Answerer:
     return _adapter(found)
 
 
+def own_adapters(service: Service, account_id: str) -> list[str]:
+    """Identifiers of an account's own adapters, whatever base they stand on."""
+    return [adapter.adapter_id for adapter in usable_adapters(service, account_id) if adapter.is_own]
+
+
 async def attach(service: Service, door: ServingDoor, adapter: Servable, again: bool = False) -> None:
     """Sees to it that the process that answers has an adapter.
 

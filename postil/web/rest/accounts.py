@@ -2,15 +2,18 @@
 
 from typing import Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 
 from postil.platform import accounts as kept
+from postil.platform.deletion import delete_account
 from postil.platform.one_time_links import use_link
 from postil.platform.sign_ins import SignedIn as NewSession
-from postil.platform.sign_ins import change_password, sign_in, sign_out, sign_out_everywhere
+from postil.platform.sign_ins import change_password, check_again, sign_in, sign_out, sign_out_everywhere
 from postil.web.auth import Person, Reader, TheService, address_of, clear_session, session_token, set_session
 from postil.web.document import REST_ERRORS
 from postil.web.lanes import hashing
+from postil.web.openai.answerers import own_adapters
 from postil.wire import accounts as wire
 
 router = APIRouter(prefix="/api", tags=["accounts"], responses=REST_ERRORS)
@@ -83,6 +86,21 @@ async def new_password(
         address=address,
     )
     return _signed_in(request, response, new)
+
+
+@router.post("/account/delete", response_model=wire.Freed)
+async def delete_own(
+    body: wire.PasswordProof, visitor: Person, request: Request, response: Response, service: TheService
+) -> Any:
+    """Deletes the account with everything it has; only the amounts of its bill stay. There is no way back."""
+    account_id = visitor.account.id
+    await hashing(request, check_again, service, account_id, body.password, address=address_of(request))
+    own = await anyio.to_thread.run_sync(own_adapters, service, account_id)
+    freed = await anyio.to_thread.run_sync(delete_account, service, account_id)
+    for adapter_id in own:
+        await request.app.state.door.detach(adapter_id)
+    clear_session(response)
+    return wire.Freed(freed_bytes=freed)
 
 
 async def _begin(request: Request, response: Response, service: TheService, name: str, password: str) -> wire.SignedIn:
