@@ -140,8 +140,11 @@ def heldout_probe(
             for c, e, a in zip(asked, expected, answers, strict=True)
         ]
         done = time.perf_counter()
-        times = {"seconds": done - started, "answer_seconds": done - loss_told}
-        report(HeldoutMeasured(step=step, loss=loss, samples=samples, **times))
+        report(
+            HeldoutMeasured(
+                step=step, loss=loss, samples=samples, seconds=done - started, answer_seconds=done - loss_told
+            )
+        )
         return loss
 
     return measure
