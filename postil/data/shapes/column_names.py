@@ -23,7 +23,7 @@ ANSWERS = _words(
     "答 客服 助手 输出 标准话术 回复话术 "
     "標準答案 客服回覆 回覆 答覆 回覆內容 助手 輸出 回答文 答え ご回答 返答 返信 応答 出力 a"
 )
-EXTRA_INPUTS = _words("input 输入 輸入 入力")
+EXTRA_INPUTS = _words("input 输入 輸入 入力 context")
 SYSTEMS = _words(
     "system system_prompt system_message 系统 系统提示 系统提示词 系统指令 系统消息 系統 系統提示 "
     "系統提示詞 システム  "
@@ -115,6 +115,37 @@ ANSWER_ENDINGS = (
 )
 QUESTION_TOKENS = frozenset(("question", "questions", "query", "instruction", "prompt"))
 ANSWER_TOKENS = frozenset(("answer", "answers", "response", "reply", "completion", "solution", "resolution"))
+CUSTOMERS = (
+    "客户",
+    "用户",
+    "顾客",
+    "访客",
+    "买家",
+    "客戶",
+    "用戶",
+    "顧客",
+    "customer_",
+    "user_",
+    "client_",
+    "visitor_",
+)
+AGENTS = ("客服", "坐席", "商家", "卖家", "店家", "agent_", "assistant_", "bot_", "support_", "operator_")
+SAID_ENDINGS = (
+    "话术",
+    "話術",
+    "消息",
+    "内容",
+    "訊息",
+    "內容",
+    "说",
+    "話",
+    "message",
+    "text",
+    "msg",
+    "content",
+    "utterance",
+)
+"""A column that begins with one of the two sides and ends so holds what that side says."""
 CONTENT_TOKENS = frozenset(("message", "msg", "body", "text", "content", "comment", "utterance"))
 CONTENT_ENDINGS = ("消息", "内容", "訊息", "內容")
 """What is said, beside a column that says who speaks."""

@@ -92,9 +92,14 @@ def find_layout(names: tuple[str, ...]) -> Layout:
     question, answer = next(iter(questions), None), next(iter(answers), None)
     extra_input = None if extra_input == question else extra_input
     taken = {*every(words.REJECTED), *every(words.CHOSEN), *every(words.HISTORIES), *every(words.SYSTEMS)}
-    asking = _by_part(names, words.QUESTION_TOKENS, words.QUESTION_ENDINGS, {*taken, *answers, answer})
+    said = _said_by(names, words.CUSTOMERS)
+    asking = (*said, *_by_part(names, words.QUESTION_TOKENS, words.QUESTION_ENDINGS, {*taken, *answers, *said, answer}))
     question = question or next(iter(asking), None)
-    answering = _by_part(names, words.ANSWER_TOKENS, words.ANSWER_ENDINGS, {*taken, *questions, question})
+    told = _said_by(names, words.AGENTS)
+    answering = (
+        *told,
+        *_by_part(names, words.ANSWER_TOKENS, words.ANSWER_ENDINGS, {*taken, *questions, *said, *told, question}),
+    )
     answer = answer or next(iter(answering), None)
     label = first((*words.LABELS, *words.WEAK_LABELS))
     speaker = first([n for n in words.SPEAKERS if label is None or n not in words.DIRECTIONS])
@@ -166,6 +171,12 @@ def _synonyms(name: str) -> tuple[str, ...]:
     if len(parts) > 1 and any(all(part in purpose for part in parts) for purpose in words.PURPOSES):
         return parts
     return ()
+
+
+def _said_by(names: tuple[str, ...], sides: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of what one side says: "客户话术1", "agent_message"."""
+    bare = {name: normalize_name(name).rstrip("0123456789_") for name in names}
+    return tuple(n for n, folded in bare.items() if folded.startswith(sides) and folded.endswith(words.SAID_ENDINGS))
 
 
 def _others(names: Sequence[str], used: set[str | None]) -> tuple[str, ...]:

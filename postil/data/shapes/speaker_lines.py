@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 
 from postil.data.shapes.speaker_names import folded_name, is_exactly_known, is_name, side_of
-from postil.data.shapes.text_lines import CJK_DIGITS, Line
+from postil.data.shapes.text_lines import BLANKS, CJK_DIGITS, FOLDS, Line
 
 _DAY = (
     r"(?:\d{4}[-/.年][ ]?\d{1,2}[-/.月][ ]?\d{1,2}日?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}月\d{1,2}日"
     r"|\d{1,2}[-/]\d{1,2})"
-    r"(?:[ ]?(?:星期|周|週)[一二三四五六日天])?"
+    r"(?:[ ]?(?:星期|周|週)[一二三四五六日天]|[ ]?\([日月火水木金土一二三四五六]\))?"
 )
 _CLOCK = r"(?:上午|下午|晚上|凌晨|中午|早上)?[ ]?\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,6})?)?(?:[ ]?[ap]\.?m\.?)?"
 _STAMP = rf"(?:[\[(<][ ]*)?(?:{_DAY}[ ]*[,T]?[ ]*)?{_CLOCK}(?:[ ]*[\])>])?"
@@ -86,6 +86,9 @@ def find_speech(index: int, line: Line) -> Speech | None:
 def _speech_in(index: int, line: Line) -> Speech | None:
     head = line.head
     has_colon = ":" in head  # of a name, or of a time
+    if has_colon and "\t" in line.text and (tabbed := _find_tabbed(line)) is not None:
+        shown, said = tabbed
+        return Speech(index, folded_name(shown), shown, said, True)
     if has_colon and (account := _find_account(head)) is not None:
         name, has_time = folded_name(account["name"]), bool(account["stamp"] or account["later"])
         return Speech(index, name, account["name"], line.after(account.end()), has_time)
@@ -100,6 +103,15 @@ def _speech_in(index: int, line: Line) -> Speech | None:
         if (alone := pattern.match(head)) is not None and is_exactly_known(name := folded_name(alone["name"])):
             return Speech(index, name, alone["name"], line.after(alone.end()), False)
     return None
+
+
+def _find_tabbed(line: Line) -> tuple[str, str] | None:
+    """(name, what is said) of a line that holds a time, a name and a message with tabs between."""
+    cells = line.text.split("\t", 2)
+    if len(cells) < 3 or not is_moment(Line(line.number, cells[0], cells[0].strip(BLANKS)[:40].translate(FOLDS))):
+        return None
+    name, said = cells[1].strip(BLANKS), cells[2].strip(BLANKS)
+    return (name, said) if name and len(name) <= 40 and is_name(folded_name(name)) else None
 
 
 def _find_account(head: str) -> "re.Match[str] | None":

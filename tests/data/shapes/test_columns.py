@@ -136,3 +136,20 @@ def test_other_wordings_and_a_second_language_are_named_as_not_read(
     names: tuple[str, ...], ignored: tuple[tuple[str, str], ...]
 ) -> None:
     assert find_layout(names).ignored_pairs == ignored
+
+
+@pytest.mark.parametrize(
+    ("names", "question", "answer"),
+    [
+        (("场景", "客户话术1", "客服话术1", "客户话术2", "客服话术2"), "客户话术1", "客服话术1"),
+        (("id", "agent_message", "customer_message"), "customer_message", "agent_message"),
+        (("用户说", "商家说"), "用户说", "商家说"),
+        (("question", "context", "response"), "question", "response"),
+    ],
+)
+def test_what_each_side_says_is_told_by_how_its_column_begins(
+    names: tuple[str, ...], question: str, answer: str
+) -> None:
+    layout = find_layout(names)
+    assert (layout.question, layout.answer) == (question, answer)
+    assert layout.extra_input == ("context" if "context" in names else None)

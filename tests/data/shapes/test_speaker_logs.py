@@ -173,3 +173,11 @@ def test_a_customer_may_speak_of_encryption() -> None:
     text = "[12.03.24, 10:31:22] Anna: Are my messages end-to-end encrypted?\n[12.03.24, 10:32:22] Shop: Yes.\n"
     text += "[12.03.24, 10:33:22] Anna: ask2\n[12.03.24, 10:34:22] Shop: say2\n"
     assert chats(text) == [["Are my messages end-to-end encrypted?", "Yes.", "ask2", "say2"]]
+
+
+def test_time_name_and_message_may_stand_between_tabs() -> None:
+    said = (("Anna", "ask1"), ("さくら旅館", "say1"), ("Anna", "ask2: so?"), ("さくら旅館", "say2"))
+    day = "2024/03/01(金)\n"
+    text = day + "".join(f"10:3{i}\t{name}\t{text}\n" for i, (name, text) in enumerate(said))
+    assert chats(text) == [["ask1", "say1", "ask2: so?", "say2"]]
+    assert chats(text + day + text.removeprefix(day)) == [["ask1", "say1", "ask2: so?", "say2"]] * 2
