@@ -11,7 +11,9 @@ import typer
 from typer.main import get_command
 
 import postil
+from postil.cli.admin import admin
 from postil.cli.advise import advise
+from postil.cli.backup import backup
 from postil.cli.chat import chat
 from postil.cli.check import check
 from postil.cli.compare import compare
@@ -21,7 +23,9 @@ from postil.cli.exits import INTERRUPTED, Failure, describe_failure
 from postil.cli.fix import fix
 from postil.cli.help import TaughtCommand, TaughtGroup
 from postil.cli.inspect import inspect
+from postil.cli.keys import keys
 from postil.cli.merge import merge
+from postil.cli.migrate import migrate
 from postil.cli.models import models
 from postil.cli.options import LanguageOption, choose_language
 from postil.cli.prepare import prepare
@@ -39,9 +43,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-_VERBS = (demo, check, fix, profile, inspect, advise, train, chat, compare, merge, prepare, serve, models, doctor, web)
+_VERBS = (
+    *(demo, check, fix, profile, inspect, advise, train, chat, compare, merge, prepare, serve, models, doctor),
+    *(web, backup, migrate),
+)
 for _verb in _VERBS:
     app.command(_verb.__name__, cls=TaughtCommand, help=f"cli.{_verb.__name__}.help")(_verb)
+for _group, _name in ((admin, "admin"), (keys, "keys")):
+    app.add_typer(_group, name=_name)
 
 
 def _show_version(asked: bool) -> None:

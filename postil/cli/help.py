@@ -6,6 +6,7 @@ Help texts on commands and options are keys; they become words here, after the l
 import difflib
 from typing import Any
 
+import typer
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -32,15 +33,17 @@ class TaughtCommand(TyperCommand):
 
 
 class TaughtGroup(TyperGroup):
-    """`postil` itself: its verbs, global options and exit codes."""
+    """`postil` itself, or a verb that has verbs of its own: these, options, and for `postil` the exit codes."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Writes the help page."""
-        parts = _opening(self, say("cli.help.usage_of_verbs"))
-        rows = [(name, say(f"cli.{name}.help").partition("\n")[0]) for name in self.commands]
+        parts = _opening(self, say("cli.help.usage_of_verbs", command=ctx.command_path))
+        room = str(self.help).removesuffix("help")
+        rows = [(name, say(f"{room}{name}.help").partition("\n")[0]) for name in self.commands]
         parts += _section("cli.help.verbs", rows)
         parts += _section("cli.help.options", _parameter_rows(_options(self, ctx)))
-        parts += [_heading("cli.help.more"), Padding(Prose(say("cli.help.more_text")), (0, 0, 1, 2))]
+        if ctx.parent is None:
+            parts += [_heading("cli.help.more"), Padding(Prose(say("cli.help.more_text")), (0, 0, 1, 2))]
         formatter.write(_draw(parts))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -52,8 +55,15 @@ class TaughtGroup(TyperGroup):
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             near = difflib.get_close_matches(args[0], self.commands, n=1)
             key = "cli.no_such_verb.nearest" if near else "cli.no_such_verb"
-            raise UsageError(key, name=args[0], near=near[0] if near else "", verbs=", ".join(self.commands))
+            verbs, command = ", ".join(self.commands), ctx.command_path
+            raise UsageError(key, name=args[0], near=near[0] if near else "", verbs=verbs, command=command)
         return super().resolve_command(ctx, args)
+
+
+def show_verbs(context: typer.Context) -> None:
+    """What a verb that has verbs of its own does when none of them is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def _opening(command: Any, usage: str) -> list[RenderableType]:

@@ -1,0 +1,75 @@
+"""`postil admin`: accounts of the service that are made or mended from its own machine."""
+
+import getpass
+import sys
+from typing import Annotated
+
+import typer
+
+from postil.cli.help import TaughtCommand, TaughtGroup, show_verbs
+from postil.cli.opening import DataOption, opened
+from postil.cli.options import AsJson
+from postil.cli.screen import open_screen
+from postil.errors import UsageError
+from postil.language import say
+from postil.platform.accounts import create_account, get_account_by_name
+from postil.platform.one_time_links import LIFETIME, make_reset_link
+from postil.platform.passwords import MAX_LETTERS, MIN_LETTERS
+
+admin = typer.Typer(cls=TaughtGroup, help="cli.admin.help", callback=show_verbs, invoke_without_command=True)
+# The longest password in bytes, and the line's end: a file that was given by mistake is not read whole.
+_MOST_BYTES = 4 * MAX_LETTERS + 2
+
+
+@admin.command("create", cls=TaughtCommand, help="cli.admin.create.help")
+def create(
+    name: Annotated[str, typer.Argument(metavar="EMAIL", help="cli.admin.create.name")],
+    data: DataOption = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="cli.admin.create.password_stdin")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Makes an admin; the data folder, too, where there is none yet."""
+    screen = open_screen(as_json)
+    password = read_password() if password_stdin else ask_for_password()
+    with opened(data) as service:
+        account = create_account(service, name, password, role="admin")
+    screen.say("cli.admin.create.done", name=account.name)
+    screen.result({"account_id": account.id, "name": account.name, "role": account.role})
+
+
+@admin.command("reset", cls=TaughtCommand, help="cli.admin.reset.help")
+def reset(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="cli.admin.reset.name")],
+    data: DataOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints a link that sets a password once, alone on its line."""
+    screen = open_screen(as_json)
+    with opened(data) as service:
+        account = get_account_by_name(service, name)
+        token = make_reset_link(service, account.id)
+        host = service.settings.host
+        link = f"http://{f'[{host}]' if ':' in host else host}:{service.settings.port}/links/{token}"
+    screen.say("cli.admin.reset.done", name=account.name, days=LIFETIME.days)
+    screen.line(link, "cyan")
+    screen.result({"account_id": account.id, "name": account.name, "token": token, "link": link})
+
+
+def read_password() -> str:
+    """One line of standard input, without its end."""
+    line = sys.stdin.buffer.readline(_MOST_BYTES)
+    return line.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def ask_for_password() -> str:
+    """Asks twice on the terminal, showing nothing.
+
+    Raises:
+        UsageError: there is no terminal, or the two differ.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("cli.admin.create.no_terminal")
+    password = getpass.getpass(say("cli.admin.create.ask", least=MIN_LETTERS))
+    if getpass.getpass(say("cli.admin.create.ask_again")) != password:
+        raise UsageError("cli.admin.create.different")
+    return password
