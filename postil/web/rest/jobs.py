@@ -1,11 +1,12 @@
 """Jobs: listing, watching, holding, going on, ending."""
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from postil.platform import jobs as kept
+from postil.platform.job_events import read_job_events
 from postil.platform.job_views import get_job, list_jobs
 from postil.platform.submitting import submit_job
 from postil.web.auth import Reader, TheService, Trainer
@@ -44,6 +45,12 @@ def get_one(job_id: str, visitor: Reader, service: TheService, request: Request)
     """One job and how far it is. Ask again with If-None-Match: 304 says that nothing has changed."""
     found = wire.Job.model_validate(get_job(service, visitor.account.id, job_id))
     return unless_known(request, found.model_dump_json().encode())
+
+
+@router.get("/{job_id}/events", response_model=wire.EventList)
+def events(job_id: str, visitor: Reader, service: TheService, after: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Any:
+    """What the run has said since `after`; ask on with `next_after`."""
+    return read_job_events(service, visitor.account.id, job_id, after)
 
 
 @router.post("/{job_id}/pause", response_model=wire.Job)
