@@ -11,7 +11,7 @@ Any other file in the folder (.bin, .pt, .pkl ...) is never opened.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,6 @@ def _check_entry(name: str, value: Any) -> None:
 def _check_used(found: Mapping[str, Any], used: Mapping[str, Any]) -> None:
     base, start = found.get("base_model_name_or_path"), found.get("init_lora_weights", True)
     targets = found.get("target_modules")
-    patterns = [*used["rank_pattern"], *used["alpha_pattern"]] if _are_maps(used) else []
     rules = [
         ("peft_type", found.get("peft_type") == "LORA"),
         ("task_type", found.get("task_type") in (None, "CAUSAL_LM")),
@@ -166,10 +165,8 @@ def _check_used(found: Mapping[str, Any], used: Mapping[str, Any]) -> None:
         ("bias", used["bias"] in ("none", "all", "lora_only")),
         ("init_lora_weights", isinstance(start, bool) or (isinstance(start, str) and _keeps_base(start))),
         ("target_modules", targets is None or _are_names(targets)),
-        ("rank_pattern", _are_maps(used) and all(_is_rank(v) for v in used["rank_pattern"].values())),
-        ("alpha_pattern", _are_maps(used) and all(_is_scale(v) for v in used["alpha_pattern"].values())),
-        # PEFT reads the keys as regular expressions; plain names mean the same and cannot run for ever
-        ("rank_pattern, alpha_pattern", all(_PLAIN_NAME.fullmatch(p) for p in patterns)),
+        ("rank_pattern", _is_pattern(used["rank_pattern"], _is_rank)),
+        ("alpha_pattern", _is_pattern(used["alpha_pattern"], _is_scale)),
         *((name, isinstance(used[name], bool)) for name in ("use_rslora", "use_dora", "fan_in_fan_out")),
     ]
     for name, fits in rules:
@@ -177,9 +174,11 @@ def _check_used(found: Mapping[str, Any], used: Mapping[str, Any]) -> None:
             raise _Refused("adapter.bad_entry", name=name, value=json.dumps(found.get(name))[:120])
 
 
-def _are_maps(used: Mapping[str, Any]) -> bool:
-    maps = used["rank_pattern"], used["alpha_pattern"]
-    return all(isinstance(m, dict) and len(m) <= _MAX_ENTRIES for m in maps)
+def _is_pattern(pattern: Any, fits: Callable[[Any], bool]) -> bool:
+    """PEFT reads the keys as regular expressions; plain names mean the same and cannot run for ever."""
+    if not isinstance(pattern, dict) or len(pattern) > _MAX_ENTRIES:
+        return False
+    return all(_PLAIN_NAME.fullmatch(name) and fits(value) for name, value in pattern.items())
 
 
 def _is_rank(value: Any) -> bool:

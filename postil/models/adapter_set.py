@@ -14,6 +14,7 @@ of their own: `is_mixable` says which is which.
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,8 +131,7 @@ class AdapterSet:
         """Forgets an adapter; an unknown name is none."""
         attached = self._attached.pop(name, None)
         if attached is not None and attached.peft_name is not None:
-            for layer in self._peft_layers():
-                layer.delete_adapter(attached.peft_name)
+            self._take_out(attached.peft_name)
 
     @contextmanager
     def answering(self, names: Sequence[str | None]) -> Iterator[None]:
@@ -218,18 +218,26 @@ class AdapterSet:
             init_lora_weights=True,
         )
         try:
-            inject_adapter_in_model(config, self.model, name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that there are several adapters is what this is for
+                inject_adapter_in_model(config, self.model, name)
+            self._settle(name, checked)
             found: Any = set_peft_model_state_dict(self.model, {f"{_PREFIX}{n}": t for n, t in tensors.items()}, name)
+            if found.unexpected_keys:
+                raise KeyError(found.unexpected_keys[0])
         except (ValueError, RuntimeError, KeyError) as error:
+            self._take_out(name)
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise DataError("adapter.does_not_fit", path=checked.directory, reason=reason) from error
-        if found.unexpected_keys:
-            raise DataError("adapter.does_not_fit", path=checked.directory, reason=found.unexpected_keys[0])
-        self._settle(name, checked)
         return name
 
+    def _take_out(self, peft_name: str) -> None:
+        for layer in self._peft_layers():
+            layer.delete_adapter(peft_name)
+        cast(dict[str, Any], self.model.peft_config).pop(peft_name, None)
+
     def _settle(self, name: str, checked: CheckedAdapter) -> None:
-        """Exact scales, fp32 and no gradients; off until its rows are computed."""
+        """Exact scales, fp32 before the tensors come in, no gradients; off until its rows are computed."""
         for full, module in self.model.named_modules():
             if isinstance(module, LoraLayer) and name in module.scaling:
                 module.scaling[name] = checked.scales[full]

@@ -25,7 +25,7 @@ FETCHED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.mo
 IGNORED_PATTERNS = ("*/*", "consolidated*.safetensors")
 """Folders hold other formats of the same weights, and so do Mistral's "consolidated" files."""
 _OTHER_HUB = {"hf": "modelscope", "modelscope": "hf"}
-_HF_ENDPOINT = "https://huggingface.co"
+HF_ENDPOINT = "https://huggingface.co"
 
 
 def fetch_model(model_id: str, revision: str | None, hub: str, offline: bool) -> Path:
@@ -92,7 +92,7 @@ def hugging_face_cache() -> Path:
 def _fetch_from_hugging_face(model_id: str, revision: str | None, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    endpoint = (os.environ.get("HF_ENDPOINT") or _HF_ENDPOINT).rstrip("/")
+    endpoint = (os.environ.get("HF_ENDPOINT") or HF_ENDPOINT).rstrip("/")
     with _quiet_downloads(), _hugging_face_errors(model_id, revision, endpoint, offline):
         if not offline:
             _fetch_large_files(model_id, revision, endpoint)

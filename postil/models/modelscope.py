@@ -36,7 +36,7 @@ def fetch_from_modelscope(model_id: str, revision: str, offline: bool) -> Path:
     """
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model_id):
         raise unknown_model(model_id, "modelscope", _endpoint())
-    folder = cache_dir() / "modelscope" / Path(*model_id.split("/")) / re.sub(r"[^\w-]", "_", revision)
+    folder = model_folder(cache_dir(), model_id, revision)
     if offline:
         if not _is_complete(folder):
             raise UnavailableError("models.not_downloaded", model=model_id, hub="modelscope")
@@ -52,6 +52,20 @@ def fetch_from_modelscope(model_id: str, revision: str, offline: bool) -> Path:
             return folder
         raise
     return folder
+
+
+def model_folder(cache: Path, model_id: str, revision: str) -> Path:
+    """Where a model's files lie."""
+    return cache / "modelscope" / Path(*model_id.split("/")) / re.sub(r"[^\w-]", "_", revision)
+
+
+def listed_bytes(model_id: str, revision: str) -> int:
+    """Bytes of all files that a base needs, as the hub lists them; 0 where it cannot be asked."""
+    try:
+        with _client() as client:
+            return sum(file.size for file in _list_files(client, model_id, revision))
+    except (UnavailableError, MissingInputError):
+        return 0  # fetching will say why
 
 
 def _endpoint() -> str:

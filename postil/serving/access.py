@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from postil.errors import NotAllowedError, PostilError
+from postil.errors import NotAllowedError, PostilError, UsageError
 from postil.serving.openai_wire import error_reply
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
@@ -38,11 +38,12 @@ class Access:
         """Lets a request pass.
 
         Raises:
-            NotAllowedError: it may not.
+            UsageError: it calls the server by a foreign name.
+            NotAllowedError: it may not ask.
         """
         host = re.sub(r":\d+$", "", headers.get("host", ""))
         if self.hosts is not None and host not in self.hosts:
-            raise NotAllowedError("serving.foreign_host", host=host[:100])
+            raise UsageError("serving.foreign_host", host=host[:100])
         if headers.get("sec-fetch-site") == "cross-site":
             raise NotAllowedError("serving.foreign_page")
         if path == "/healthz":
@@ -90,7 +91,7 @@ class AccessGuard:
 
         try:
             self.access.check(path, headers)
-        except NotAllowedError as error:
+        except PostilError as error:
             await _refusal(error)(scope, receive, send_named)
             return
         await self.app(scope, receive, send_named)

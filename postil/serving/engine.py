@@ -384,7 +384,8 @@ class Engine:
             if row.is_over or row.ticket.is_over:
                 continue
             start = row.cache.num_tokens
-            part = row.prompt[start : start + left]
+            # parts of a fixed size, so that where a prompt is split does not depend on who else is there
+            part = row.prompt[start : start + self.limits.prefill_tokens]
             left -= len(part)
             try:
                 with self._adapters.answering([row.key]):

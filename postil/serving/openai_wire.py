@@ -343,6 +343,8 @@ _CODES = {
 def error_reply(error: PostilError) -> ErrorReply:
     """OpenAI's shape of an error, with its status."""
     status, kind = next(((s, k) for t, s, k in _KINDS if isinstance(error, t)), (500, "server_error"))
+    if isinstance(error, NotAllowedError) and error.is_signed_in:
+        status, kind = 403, "permission_error"
     param, code = getattr(error, "param", None), getattr(error, "code", None)
     if error.key == "serving.no_such_model":
         param = "model"

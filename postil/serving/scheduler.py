@@ -21,7 +21,8 @@ class Limits:
         max_running: answers that are written at the same time.
         max_queued: answers that wait; one more is refused.
         cache_tokens: tokens of prompts and answers that the key-value caches of all running rows hold together.
-        prefill_tokens: tokens of prompts that are read between two steps of the running answers.
+        prefill_tokens: tokens of prompts that are read between two steps of the running answers; longer prompts are
+            read in parts of this size.
         max_loaded_adapters: adapters in memory; the ones unused for longest are read again when asked for.
         max_answer_tokens: longest answer where the request does not say.
     """
@@ -67,8 +68,7 @@ class Scheduler(Generic[T]):
         Raises:
             TooManyError: they do not fit into the queue; it says when to ask again.
         """
-        free_places = max(0, self.limits.max_running - self.num_running) if not self.waiting else 0
-        if self.num_waiting + len(items) > self.limits.max_queued + free_places:
+        if self.num_running + self.num_waiting + len(items) > self.limits.max_running + self.limits.max_queued:
             seconds = self.retry_after_seconds()
             raise TooManyError("serving.queue_full", retry_after_seconds=seconds, seconds=seconds)
         self.waiting.extend((item, num_tokens) for item in items)
