@@ -14,12 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from postil.cli.models import best_base_here, cpu_flags, device_facts, machine
+from postil.cli.opening import DataOption, settings_of
 from postil.cli.options import AsJson
 from postil.cli.prose import Prose
 from postil.cli.screen import byte_size, open_screen
 from postil.errors import UnavailableError
 from postil.language import say
 from postil.models.hub import hugging_face_cache
+from postil.platform.health import examine
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "pydantic", "typer")
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
@@ -43,10 +45,10 @@ class Finding:
     advice: str = ""
 
 
-def doctor(as_json: AsJson = False) -> int:
-    """Looks at everything; ends with 69 when something keeps Postil from working."""
+def doctor(data: DataOption = None, as_json: AsJson = False) -> int:
+    """Looks at the machine and at the service, where there is one; ends with 69 when something is wrong."""
     screen = open_screen(as_json)
-    found = [look() for look in LOOKS]
+    found = [*(look() for look in LOOKS), *_service(data)]
     exit_code = UnavailableError.exit_code if any(f.state == "wrong" for f in found) else 0
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="bold")
@@ -59,6 +61,14 @@ def doctor(as_json: AsJson = False) -> int:
     screen.show(table)
     screen.result({"findings": [asdict(f) for f in found], "exit_code": exit_code})
     return exit_code
+
+
+def _service(data: Path | None) -> list[Finding]:
+    """The parts of the service; none on a machine that never ran one."""
+    return [
+        Finding(symptom.part, symptom.state, say(symptom.key, **symptom.values))
+        for symptom in examine(settings_of(data))
+    ]
 
 
 def _versions() -> Finding:
