@@ -22,7 +22,7 @@ from postil.web.lanes import Lanes, narrow_quick_lane
 from postil.web.metrics import Metrics
 from postil.web.openai import chat
 from postil.web.openai import models as served_models
-from postil.web.rest import accounts, adapters, admin, advice, datasets, edits, jobs, keys, ledger, uploads
+from postil.web.rest import accounts, adapters, admin, advice, bases, datasets, edits, jobs, keys, ledger, uploads
 from postil.web.serving_door import ServingDoor
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -32,6 +32,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     uploads.router,
     datasets.router,
     edits.router,
+    bases.router,
     advice.router,
     jobs.router,
     adapters.router,
