@@ -23,8 +23,11 @@ LOCK_NAME = "run.lock"
 _TRIES, _WAIT_SECONDS = 5, 0.02
 
 
-def take_lock(path: Path) -> int:
+def take_lock(path: Path, key: str = "recipes.run_is_alive") -> int:
     """Locks a file and returns its descriptor; closing it, or ending, lets go.
+
+    Args:
+        key: of the sentence that says what the other one is; it names the folder as `path`.
 
     Raises:
         TryAgainError: another process holds it.
@@ -39,7 +42,7 @@ def take_lock(path: Path) -> int:
             return descriptor
         time.sleep(_WAIT_SECONDS)
     os.close(descriptor)
-    raise TryAgainError("recipes.run_is_alive", path=path.parent)
+    raise TryAgainError(key, path=path.parent)
 
 
 def take_run_lock(folder: Path) -> int:

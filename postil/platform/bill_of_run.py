@@ -1,0 +1,39 @@
+"""What a job has to pay, from what its run has left: settled by the steps that were trained, or given back."""
+
+from fractions import Fraction
+
+from sqlalchemy.orm import Session
+
+from postil.platform import ledger
+from postil.platform.service import Service
+from postil.platform.tables import Job
+from postil.recipes.row_tokens import find_row_tokens
+
+
+def settle_or_refund(session: Session, service: Service, job: Job, why: str) -> int:
+    """Ends the bill of a job that was stopped: for what was trained, or nothing where nothing was.
+
+    Args:
+        why: kept with a refund.
+
+    Returns:
+        What the job costs, in millionths of the currency.
+    """
+    found = find_row_tokens(service.settings.data_dir / "runs" / job.id)
+    step = trained_steps(job)
+    if found is None or not step:
+        ledger.refund(session, service, job, why)
+        return 0
+    return ledger.settle(session, service, job, found.row_tokens, found.passes(step))
+
+
+def cost_so_far(session: Session, service: Service, job: Job) -> int:
+    """What the job would cost if it ended now, in millionths of the currency; what it has cost where it has ended."""
+    found = find_row_tokens(service.settings.data_dir / "runs" / job.id)
+    tokens, passes = (found.row_tokens, found.passes(trained_steps(job))) if found else ([], Fraction(0))
+    return ledger.cost_so_far(session, service, job, tokens, passes).amount_micro
+
+
+def trained_steps(job: Job) -> int:
+    """Steps that the run has told of."""
+    return int(job.progress.get("step") or 0)
