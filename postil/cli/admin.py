@@ -12,13 +12,10 @@ from postil.cli.options import AsJson
 from postil.cli.screen import open_screen
 from postil.errors import UsageError
 from postil.language import say
-from postil.platform.accounts import create_account, get_account_by_name
-from postil.platform.one_time_links import LIFETIME, make_reset_link
-from postil.platform.passwords import MAX_LETTERS, MIN_LETTERS
 
 admin = typer.Typer(cls=TaughtGroup, help="cli.admin.help", callback=show_verbs, invoke_without_command=True)
-# The longest password in bytes, and the line's end: a file that was given by mistake is not read whole.
-_MOST_BYTES = 4 * MAX_LETTERS + 2
+# More than any password: a file that was given by mistake is not read whole.
+_MOST_BYTES = 10_000
 
 
 @admin.command("create", cls=TaughtCommand, help="cli.admin.create.help")
@@ -29,6 +26,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Makes an admin; the data folder, too, where there is none yet."""
+    from postil.platform.accounts import create_account
+
     screen = open_screen(as_json)
     password = read_password() if password_stdin else ask_for_password()
     with opened(data) as service:
@@ -44,6 +43,9 @@ def reset(
     as_json: AsJson = False,
 ) -> None:
     """Prints a link that sets a password once, alone on its line."""
+    from postil.platform.accounts import get_account_by_name
+    from postil.platform.one_time_links import LIFETIME, make_reset_link
+
     screen = open_screen(as_json)
     with opened(data) as service:
         account = get_account_by_name(service, name)
@@ -67,6 +69,8 @@ def ask_for_password() -> str:
     Raises:
         UsageError: there is no terminal, or the two differ.
     """
+    from postil.platform.passwords import MIN_LETTERS
+
     if not sys.stdin.isatty():
         raise UsageError("cli.admin.create.no_terminal")
     password = getpass.getpass(say("cli.admin.create.ask", least=MIN_LETTERS))

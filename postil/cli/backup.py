@@ -8,7 +8,6 @@ import typer
 from postil.cli.opening import DataOption, opened
 from postil.cli.options import AsJson
 from postil.cli.screen import byte_size, open_screen
-from postil.platform.backups import backup as copy_database
 
 
 def backup(
@@ -17,6 +16,8 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Says where the copy is."""
+    from postil.platform.backups import backup as copy_database
+
     screen = open_screen(as_json)
     with opened(data) as service:
         path = copy_database(service, to)

@@ -21,7 +21,6 @@ from postil.cli.screen import byte_size, open_screen
 from postil.errors import UnavailableError
 from postil.language import say
 from postil.models.hub import hugging_face_cache
-from postil.platform.health import examine
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "pydantic", "typer")
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
@@ -65,6 +64,8 @@ def doctor(data: DataOption = None, as_json: AsJson = False) -> int:
 
 def _service(data: Path | None) -> list[Finding]:
     """The parts of the service; none on a machine that never ran one."""
+    from postil.platform.health import examine
+
     return [
         Finding(symptom.part, symptom.state, say(symptom.key, **symptom.values))
         for symptom in examine(settings_of(data))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,25 +14,32 @@ from postil.cli.prose import Prose
 from postil.cli.screen import harmless, open_screen
 from postil.errors import UsageError
 from postil.language import say
-from postil.platform.accounts import get_account_by_name
-from postil.platform.api_keys import SCOPES, ApiKeyView, list_keys, make_key, revoke_key
-from postil.platform.service import Service
+
+if TYPE_CHECKING:
+    from postil.platform.api_keys import ApiKeyView
+    from postil.platform.service import Service
 
 keys = typer.Typer(cls=TaughtGroup, help="cli.keys.help", callback=show_verbs, invoke_without_command=True)
 AccountOption = Annotated[str, typer.Option("--account", metavar="EMAIL", help="cli.keys.account")]
 MAX_DAYS = 3650
+_ALL = "read,train,chat"
 
 
 @keys.command("create", cls=TaughtCommand, help="cli.keys.create.help")
 def create(
     account: AccountOption,
     data: DataOption = None,
-    scopes: Annotated[str, typer.Option("--scopes", metavar="NAMES", help="cli.keys.create.scopes")] = ",".join(SCOPES),
+    scopes: Annotated[
+        str, typer.Option("--scopes", metavar="NAMES", help="cli.keys.create.scopes")
+    ] = "read,train,chat",
     name: Annotated[str, typer.Option("--name", metavar="TEXT", help="cli.keys.create.name")] = "shell",
     days: Annotated[int | None, typer.Option("--days", metavar="N", help="cli.keys.create.days")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prints the key and nothing else, so that a script can take it."""
+    from postil.platform.accounts import get_account_by_name
+    from postil.platform.api_keys import make_key
+
     if days is not None and not 1 <= days <= MAX_DAYS:
         raise UsageError("cli.keys.create.bad_days", days=days)
     screen = open_screen(as_json)
@@ -49,6 +56,9 @@ def create(
 @keys.command("list", cls=TaughtCommand, help="cli.keys.list.help")
 def list_all(account: AccountOption, data: DataOption = None, as_json: AsJson = False) -> None:
     """A line for each, with those that have ended."""
+    from postil.platform.accounts import get_account_by_name
+    from postil.platform.api_keys import list_keys
+
     screen = open_screen(as_json)
     with opened(data) as service:
         holder = get_account_by_name(service, account)
@@ -69,6 +79,9 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """By its identifier or by how it begins; of a whole key that was pasted the secret is not looked at."""
+    from postil.platform.accounts import get_account_by_name
+    from postil.platform.api_keys import revoke_key
+
     screen = open_screen(as_json)
     with opened(data) as service:
         holder = get_account_by_name(service, account)
@@ -79,13 +92,13 @@ def revoke(
     screen.result({"key_id": view.id, "revoked_at": view.revoked_at})
 
 
-def _state(key: ApiKeyView, service: Service) -> str:
+def _state(key: "ApiKeyView", service: "Service") -> str:
     if key.revoked_at is not None:
         return "revoked"
     return "ended" if key.expires_at is not None and key.expires_at <= service.now() else "valid"
 
 
-def _table(found: Sequence[ApiKeyView], states: Sequence[str]) -> Table:
+def _table(found: Sequence["ApiKeyView"], states: Sequence[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("name", "start", "scopes", "used", "state"):
         table.add_column(say(f"cli.keys.list.{column}"), overflow="fold")
@@ -96,7 +109,7 @@ def _table(found: Sequence[ApiKeyView], states: Sequence[str]) -> Table:
     return table
 
 
-def _as_dict(key: ApiKeyView, state: str) -> dict[str, object]:
+def _as_dict(key: "ApiKeyView", state: str) -> dict[str, object]:
     return {
         "key_id": key.id,
         "name": key.name,

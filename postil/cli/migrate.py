@@ -5,12 +5,13 @@ from postil.cli.options import AsJson
 from postil.cli.screen import open_screen
 from postil.errors import CannotWriteError
 from postil.operating_system import os_reason
-from postil.platform.migrating import HEAD
-from postil.platform.migrating import migrate as renew_tables
 
 
 def migrate(data: DataOption = None, as_json: AsJson = False) -> None:
     """Says what was done."""
+    from postil.platform.migrating import HEAD
+    from postil.platform.migrating import migrate as renew_tables
+
     screen = open_screen(as_json)
     settings = settings_of(data)
     try:
