@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -39,7 +39,8 @@ def copy_sqlite(file: Path, target: Path) -> Path:
     except OSError as error:
         raise CannotWriteError("platform.backups.cannot_write", path=target, reason=os_reason(error)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
     return target
 
 
