@@ -164,20 +164,22 @@ def _epochs(data: DataFacts, base: BaseFacts, preset: Preset, own: Mapping[str, 
     measured = rules.measured_for(base.name)
     by_rows = rules.epochs_by_rows(data.rows)
     reasons = [Reason("advice.epochs.by_rows", {"rows": data.rows, "epochs": by_rows})]
-    exact = by_rows * rules.EPOCH_FACTOR.get(data.kind, 1.0)
-    if data.kind in rules.EPOCH_FACTOR:
-        reasons.append(Reason(f"advice.epochs.{data.kind}", {"factor": rules.EPOCH_FACTOR[data.kind]}))
+    factor = rules.epoch_factor(data.kind, measured)
+    exact = by_rows * factor
+    if factor != 1.0:
+        reasons.append(Reason(f"advice.epochs.{data.kind}", {"factor": factor}))
     if data.kind == "fact_qa":
         exact = min(exact, max(rules.MAX_EPOCHS_OF_FACTS, by_rows))
     if data.duplicate_share > rules.MANY_DUPLICATES:
         exact *= rules.DUPLICATES_FACTOR
         reasons.append(Reason("advice.epochs.duplicates", {"share": data.duplicate_share}))
     epochs = max(1, _half_up(exact))
-    if data.rows < measured.min_epochs_below_rows and epochs < measured.min_epochs:
+    floors = rules.has_floors(data.kind, data.rows, measured)
+    if floors and data.rows < measured.min_epochs_below_rows and epochs < measured.min_epochs:
         epochs = measured.min_epochs
         reasons.append(Reason("advice.epochs.measured", {"base": base.name, "epochs": epochs}))
     steps_per_epoch = rules.num_steps(data.rows, own.get("training.batch_rows") or measured.min_batch_rows, 1)
-    if epochs * steps_per_epoch < measured.min_steps:
+    if floors and epochs * steps_per_epoch < measured.min_steps:
         epochs = -(-measured.min_steps // steps_per_epoch)
         reasons.append(Reason("advice.epochs.few_steps", {"steps": measured.min_steps, "epochs": epochs}))
     if preset != "recommended":
@@ -212,6 +214,10 @@ def _rank(data: DataFacts, base: BaseFacts, own: Mapping[str, Any]) -> Setting:
     if data.supervised_tokens > rules.LARGE_RANK_FROM_TOKENS and rank < rules.LARGE_RANK:
         rank = rules.LARGE_RANK
         reasons = [Reason("advice.rank.large", {"tokens": data.supervised_tokens, "rank": rank})]
+    measured = rules.measured_for(base.name).rank
+    if measured is not None and rank < measured:
+        rank = measured
+        reasons = [Reason("advice.rank.measured", {"base": base.name, "rank": rank})]
     if rank > rules.largest_rank(base.shape):
         rank = rules.largest_rank(base.shape)
         reasons.append(Reason("advice.rank.side", {"rank": rank}))
