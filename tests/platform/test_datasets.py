@@ -160,7 +160,9 @@ def test_renamed_and_refused_names(service: Service) -> None:
             rename_dataset(service, account, made.id, wrong)
 
 
-def add_job(service: Service, account: str, dataset_id: str, state: str, version: int = 1) -> str:
+def add_job(
+    service: Service, account: str, dataset_id: str | None, state: str, version: int = 1, base: str = "starter"
+) -> str:
     now, job_id = service.now(), new_id("job")
     job = Job(
         id=job_id,
@@ -168,7 +170,7 @@ def add_job(service: Service, account: str, dataset_id: str, state: str, version
         name="j",
         dataset_id=dataset_id,
         dataset_version=version,
-        base="starter",
+        base=base,
         spec={},
         state=state,
         progress={},
