@@ -66,7 +66,7 @@ def _rank(queue: Queue) -> tuple[int, int, float, float, str]:
 
 def decayed(used_seconds: float, since_seconds: float) -> float:
     """What use counts after some time; a clock that was set back takes nothing away."""
-    return used_seconds * 0.5 ** (max(0.0, since_seconds) / HALF_LIFE_SECONDS)
+    return float(used_seconds * 0.5 ** (max(0.0, since_seconds) / HALF_LIFE_SECONDS))
 
 
 def claim_next(session: Session, service: Service, slot: str) -> Claim | None:
@@ -117,13 +117,13 @@ def _queues(session: Session, now: datetime) -> Sequence[Queue]:
     columns = (Account.id, Account.recent_use_seconds, Account.recent_use_at, Account.disabled_at, Account.hold_reason)
     facts = {row.id: row for row in session.execute(select(*columns).where(Account.id.in_(accounts)))}
     found = []
-    for account_id, priority, oldest in waiting:
+    for account_id, priority, queued_at in waiting:
         account = facts[account_id]
         if account.disabled_at is not None or account.hold_reason:
             continue
         since = (now - account.recent_use_at).total_seconds() if account.recent_use_at else 0.0
         used = decayed(account.recent_use_seconds, since)
-        waited = (now - oldest).total_seconds()
+        waited = (now - queued_at).total_seconds() if queued_at else 0.0
         found.append(Queue(account_id, priority, waited, counts.get(account_id, 0), used))
     return found
 

@@ -173,8 +173,9 @@ def publish_job(service: Service, working: WorkingJob, folder: Path, reader: Run
         CannotWriteError: the disk is full or read-only; the job stays as it is.
     """
     adapter = folder / "adapter"
+    has_adapter = not working.slot.startswith("fake")
     try:
-        stored = None if working.wish == "cancel" else adapters.store(service, working.id, adapter)
+        stored = adapters.store(service, working.id, adapter) if has_adapter and working.wish != "cancel" else None
     except (DataError, MissingInputError) as error:
         return _train_again(service, working, folder, error, reader)
     with service.database.writing() as session:
@@ -186,7 +187,8 @@ def publish_job(service: Service, working: WorkingJob, folder: Path, reader: Run
             change_state(session, job.id, ["publishing"], "cancelled", job.attempt, now=service.now())
             state = "cancelled"
         else:
-            adapters.publish(session, service, job, adapter, stored)
+            if has_adapter:
+                adapters.publish(session, service, job, adapter, stored)
             price = _settle(session, service, job, folder)
             values = {
                 "actual": _actual(working, reader, price),
