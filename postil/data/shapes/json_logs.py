@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from postil.data.shapes.columns import Layout, find_label, find_layout, normalize_name
@@ -39,14 +40,18 @@ def people_layout(value: Mapping[str, Any]) -> Layout:
 
 
 def is_people_log(values: Sequence[Any]) -> bool:
-    """Whether a few people speak again and again: entries without labels, in which each name comes twice on average."""
+    """Whether a few people speak in turns: entries without labels, few names, and mostly another than before.
+
+    Reviews and posts name who wrote them as well; there one name hardly comes back, or all of its texts stand together.
+    """
     if len(values) < FEWEST_MESSAGES or not all(isinstance(value, dict) for value in values):
         return False
     layouts = [people_layout(value) for value in values]
     if not all(layout.is_log for layout in layouts) or find_label(tuple(values[0]), strong=False) is not None:
         return False
-    names = {repr(value[layout.speaker or ""]) for value, layout in zip(values, layouts, strict=True)}
-    return 2 <= len(names) <= len(values) // 2
+    names = [repr(value[layout.speaker or ""]) for value, layout in zip(values, layouts, strict=True)]
+    num_changes = sum(before != after for before, after in pairwise(names))
+    return 2 <= len(set(names)) <= max(2, len(names) // 5) and 2 * num_changes >= len(names) - 1
 
 
 def log_records(

@@ -176,6 +176,13 @@ def test_a_few_people_in_turns_are_a_chat(speaker: str, content: str) -> None:
     assert said(read) == [(1, "How?", "So.", "And where?", "There.")]
 
 
+@pytest.mark.parametrize("names", ["AAABBBCCC", "ABCDEFABCDEF"])
+def test_what_several_people_wrote_is_no_chat(names: str) -> None:
+    items = records(*({"user": f"Mr {name}", "text": f"Some text {i}."} for i, name in enumerate(names)))
+    assert [item.place.row for item in items] == [*range(1, len(names) + 1)]
+    assert all(isinstance(item, Record) and not item.turns for item in items)
+
+
 @pytest.mark.parametrize("more", [{}, {"sentiment": "good"}])
 def test_many_who_speak_once_are_no_chat(more: dict[str, str]) -> None:
     names = ["Tom", "Ann"] * 3 if more else ["Tom", "Ann", "Bob", "Tim", "Zoe"]
