@@ -11,6 +11,7 @@ from postil.cli.options import AsJson, Device, Hub
 from postil.cli.screen import Screen, open_screen
 from postil.config import ModelConfig
 from postil.errors import MissingInputError, UsageError
+from postil.models.adapter_checks import read_adapter
 from postil.serving.spec import AdapterSpec
 
 MIN_KEY_LENGTH = 16
@@ -43,20 +44,20 @@ def serve(
     keys = _read_keys(api_key_file) if api_key_file else None
     if keys is None and not _is_loopback(host):
         raise UsageError("serving.open_host", host=host)
+    for one in adapters:  # what is wrong with a folder is said before the seconds that loading takes
+        read_adapter(Path(one.directory))
     screen.say("cli.serve.loading", "dim", base=base)
     from postil.serving.access import LOOPBACK, Access
     from postil.serving.app import make_app
-    from postil.serving.server import EngineSettings, listening, make_engine, run_server
+    from postil.serving.server import EngineSettings, ended_by_signals, listening, make_engine, run_server
 
     chosen = {"base": base, "device": device or "auto", "hub": hub or "hf"}
-    with listening(host, port) as (listener, address):
+    with ended_by_signals(), listening(host, port) as (listener, address):
         engine = make_engine(ModelConfig.model_validate(chosen), EngineSettings(threads=threads), adapters)
         names = [engine.base.name, *(a.name or a.id for a in adapters)]
         access = Access(api_keys=keys, hosts=LOOPBACK | {host, f"[{host}]"} if _is_loopback(host) else None)
         try:
             run_server(make_app(engine, access), listener, lambda: _say_ready(screen, address, names))
-        except KeyboardInterrupt:
-            pass  # the way to end it
         finally:
             engine.close()
     screen.say("cli.serve.ended", "dim")

@@ -26,8 +26,6 @@ def main(arguments: list[str]) -> int:
         body = {"code": error.key, "message": error.message, "hint": error.hint}
         _say({"ready": False, "error": body})
         return error.exit_code
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 
@@ -37,7 +35,7 @@ def _serve(spec: ServingSpec) -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     from postil.serving.access import LOOPBACK, Access
     from postil.serving.app import make_app
-    from postil.serving.server import EngineSettings, listening, make_engine, run_server
+    from postil.serving.server import EngineSettings, ended_by_signals, listening, make_engine, run_server
 
     config = ModelConfig.model_validate(
         {name: getattr(spec, name) for name in ("base", "hub", "revision", "device", "dtype")} | {"offline": True}
@@ -46,7 +44,7 @@ def _serve(spec: ServingSpec) -> None:
         spec.threads, spec.cache_bytes, spec.max_running, spec.max_queued, spec.max_loaded_adapters
     )
     access = Access(control_token=token, hosts=None if spec.socket else LOOPBACK | {spec.host})
-    with listening(spec.host, spec.port, spec.socket) as (listener, address):
+    with ended_by_signals(), listening(spec.host, spec.port, spec.socket) as (listener, address):
         engine = make_engine(config, settings, spec.adapters)
         try:
             ready = {"ready": True, "address": address, "pid": os.getpid()}

@@ -6,6 +6,7 @@
 Only the thread `_run` touches the model. Other threads leave rows and commands for it.
 """
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -223,6 +224,7 @@ class Engine:
                 "cache_tokens": self.limits.cache_tokens,
                 "cache_tokens_used": self._scheduler.cache_tokens_used,
                 "num_answered": self._num_answered,
+                "pid": os.getpid(),
             }
 
     def encode(self, adapter: ServedAdapter | None, messages: Sequence[Message], tools: Tools = ()) -> list[int]:

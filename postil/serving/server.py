@@ -1,12 +1,14 @@
 """Loads a base, starts an engine and listens: what `postil serve` and the private process share."""
 
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import torch
 import uvicorn
@@ -159,6 +161,23 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within it SIGINT and SIGTERM end the block, and nothing is wrong with that."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass  # uvicorn, too, hands a signal on when it has shut down
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_server(app: ASGIApp, listener: socket.socket, on_ready: Callable[[], None]) -> None:

@@ -90,25 +90,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-NAMES = [
-    "model",
-    "messages",
-    "temperature",
-    "top_p",
-    "n",
-    "max_tokens",
-    "seed",
-    "stop",
-    "stream",
-    "stream_options",
-    "tools",
-    "tool_choice",
-    "response_format",
-    "logprobs",
-    "logit_bias",
-    "modalities",
-    "presence_penalty",
-]
+NAMES = ["model", "messages", "temperature", "top_p", "n", "max_tokens", "seed", "stop", "stream", "stream_options"]
+NAMES += ["tools", "tool_choice", "response_format", "logprobs", "logit_bias", "modalities", "presence_penalty"]
 keys = st.sampled_from(NAMES)
 messages = st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), json_values, max_size=3))
 
