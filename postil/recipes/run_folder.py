@@ -47,7 +47,7 @@ FREE_ON_RESUME = {
 # What a run has written before its first step.
 _BEFORE_TRAINING = {"run.yaml", "chat_format.json", "events.jsonl", "tokens.json", LOCK_NAME}
 # What whoever starts the run in a process of its own has put there first.
-_OF_THE_STARTER = {"spec.json", "attempts", "scratch", LOCK_NAME}
+_OF_THE_STARTER = {"spec.json", "estimate.json", "attempts", "scratch", LOCK_NAME}
 _TAIL_BYTES = 1 << 16
 
 

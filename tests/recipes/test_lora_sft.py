@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from postil.config import RunConfig
 from postil.errors import DataError, Stopped, UsageError
-from postil.events import AnyEvent, HeldoutMeasured, StepDone, Tokenized, ignore
+from postil.events import Advised, AnyEvent, HeldoutMeasured, StepDone, Tokenized, ignore
 from postil.recipes.lora_sft import train_lora
 from postil.recipes.prepare import prepare
 from postil.testing.tiny import make_tiny_model
@@ -43,7 +43,7 @@ def test_a_run_leaves_everything_that_is_promised(questions: Path, base: Path, t
     result = train_lora(config_for(questions, base, tmp_path / "run"), events.append)
     run = result.run_dir
     names = {"run.yaml", "events.jsonl", "checkpoints", "adapter", "report.json", "result.json", "chat_format.json"}
-    assert {p.name for p in run.iterdir()} == names
+    assert {p.name for p in run.iterdir()} == names | {"estimate.json", "tokens.json", "run.lock"}
     assert {"adapter_config.json", "adapter_model.safetensors", "postil.json", "README.md", "tokenizer.json"} <= {
         p.name for p in result.adapter_dir.iterdir()
     }
@@ -51,10 +51,14 @@ def test_a_run_leaves_everything_that_is_promised(questions: Path, base: Path, t
     required = {"run_dir", "adapter_dir", "steps", "train_loss", "heldout_loss_base", "heldout_loss_tuned"}
     assert required | {"verdict", "seconds"} <= stored.keys()
     assert stored["steps"] == 6
+    assert stored["grade"]["took_seconds"] > 0 and stored["grade"]["text"]
+    (advised,) = (e for e in events if isinstance(e, Advised))
+    assert "adapter.rank" in advised.settings and "training.batch_rows" not in advised.settings
     answers = json.loads((run / "report.json").read_text("utf-8"))["answers"]
     assert len(answers) == 8 and {"base", "tuned", "loss_base", "loss_tuned"} <= answers[0].keys()
     resolved = yaml.safe_load((run / "run.yaml").read_text("utf-8"))
     assert resolved["training"]["learning_rate"] is not None
+    assert (resolved["data"]["kind"], resolved["adapter"]["rank"]) == (advised.kind, advised.settings["adapter.rank"])
     assert any(isinstance(e, StepDone) for e in events)
     measured = [e for e in events if isinstance(e, HeldoutMeasured)]
     assert measured[-1].step == 6 and len(measured[-1].samples) == 3
