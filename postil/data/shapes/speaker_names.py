@@ -56,6 +56,7 @@ _NOT_PEOPLE = re.compile(
 )
 _CJK_SIDES: tuple[tuple[Side, tuple[str, ...]], ...] = (("assistant", _ASSISTANT_NAMES), ("user", _USER_NAMES))
 _LATIN_SIDES: tuple[tuple[Side, frozenset[str]], ...] = (("assistant", _ASSISTANT_WORDS), ("user", _USER_WORDS))
+_LONGEST_NAME = 80
 _NOTICES = re.compile(
     r"^系[统統](?:消息|通知|提示|訊息)$|^system (?:message|notice|notification)$"
     r"|(?:撤回|收回)了?一[条則则](?:消息|訊息)$"
@@ -78,6 +79,8 @@ _NO_NAMES = frozenset(
 
 def side_of(name: str) -> Side | None:
     """Which side a name tells of; None for a person's name."""
+    if len(name) > _LONGEST_NAME:
+        return None
     if _NOTICES.search(name) or name in ("系统", "系統", "システム", "system"):
         return "system"
     if _NOT_PEOPLE.search(name):

@@ -363,3 +363,8 @@ def test_what_is_said_is_found_by_a_part_of_its_name(content: str) -> None:
         names, ("1", "7", "user", "q"), ("1", "8", "admin", "a"), ("2", "9", "lead", "r"), ("2", "10", "bot", "b")
     )
     assert chats(items) == ["q a", "r b"] and problems(items) == []
+
+
+def test_a_cell_of_nothing_but_colons_is_no_name() -> None:
+    rows = [(str(i), "A" + ":A" * 20_000, f"今天说的第{i}句话。") for i in range(6)]
+    assert [p.code for p in problems(read(("Ticket", "Wer", "Was"), *rows)) if p.severity == "error"]
