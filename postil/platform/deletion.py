@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -98,11 +99,11 @@ def _delete_everything(service: Service, account_id: str) -> int:
         adapters, jobs, datasets = (_ids(session, kind, account_id) for kind in (Adapter, Job, Dataset))
     freed = 0
     for adapter_id in adapters:
-        freed += _freed_by(lambda key=adapter_id: delete_adapter(service, account_id, key, force=True))
+        freed += _freed_by(partial(delete_adapter, service, account_id, adapter_id, force=True))
     for job_id in jobs:
-        freed += _freed_by(lambda key=job_id: delete_job(service, account_id, key))
+        freed += _freed_by(partial(delete_job, service, account_id, job_id))
     for dataset_id in datasets:
-        freed += _freed_by(lambda key=dataset_id: delete_dataset(service, account_id, key))
+        freed += _freed_by(partial(delete_dataset, service, account_id, dataset_id))
         freed += finish_deletion(service, dataset_id)  # of one whose deletion had begun before
     with service.database.writing() as session, contextlib.suppress(MissingInputError):
         session.delete(account_row(session, account_id))

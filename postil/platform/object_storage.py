@@ -97,6 +97,12 @@ class ObjectStorage:
         place = self._place(key)
         return bool(self.files.isfile(place) or self.files.isfile(f"{place}/{_LIST}"))
 
+    def children(self, prefix: str) -> list[str]:
+        """As `Storage.children`; also folders that were not written to their end."""
+        place = self._place(prefix)
+        names = {name[len(place) + 1 :].partition("/")[0] for name in self.files.find(place) if name != place}
+        return sorted(f"{prefix}/{name}" for name in names)
+
     def num_bytes(self, prefix: str) -> int:
         """As `Storage.num_bytes`; without the lists of folders."""
         found = self.files.find(self._place(prefix), detail=True)

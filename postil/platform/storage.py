@@ -69,6 +69,9 @@ class Storage(Protocol):
     def exists(self, key: str) -> bool:
         """True for an object, a folder, and what is below it."""
 
+    def children(self, prefix: str) -> list[str]:
+        """The keys, of objects and folders, that lie directly below a prefix; sorted."""
+
     def num_bytes(self, prefix: str) -> int:
         """Bytes of an object, or of everything below a prefix; 0 where there is nothing."""
 
@@ -181,6 +184,11 @@ class LocalStorage:
     def exists(self, key: str) -> bool:
         """As `Storage.exists`."""
         return (self.root / check_key(key)).exists()
+
+    def children(self, prefix: str) -> list[str]:
+        """As `Storage.children`."""
+        folder = self.root / check_key(prefix)
+        return sorted(f"{prefix}/{path.name}" for path in folder.iterdir()) if folder.is_dir() else []
 
     def num_bytes(self, prefix: str) -> int:
         """As `Storage.num_bytes`."""

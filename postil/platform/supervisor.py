@@ -23,6 +23,7 @@ from postil.errors import PostilError
 from postil.platform.backends import Backend, LocalBackend
 from postil.platform.chores import Chores
 from postil.platform.reconciling import Reconciler
+from postil.platform.redaction import redact_logs
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
 from postil.platform.slots import find_slots
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     data_dir: Path = parser.parse_args().data
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    redact_logs()
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

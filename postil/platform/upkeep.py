@@ -4,14 +4,16 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 
-from sqlalchemy import delete, or_
+from sqlalchemy import delete, or_, select
 
 from postil.errors import PostilError
+from postil.platform.adapters import adapter_id_of, storage_key, sweep
 from postil.platform.backups import backup_daily
+from postil.platform.jobs import ENDED
 from postil.platform.service import Service
 from postil.platform.sign_ins import IDLE
 from postil.platform.storage import LocalStorage
-from postil.platform.tables import OneTimeLink, SignIn
+from postil.platform.tables import Job, Machine, OneTimeLink, SignIn
 
 # No upload takes this long.
 LEFTOVER = timedelta(days=1)
@@ -20,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 def keep_up(service: Service) -> None:
     """Everything in turn; what fails is logged and tried again by the next call."""
-    tasks: tuple[Callable[[Service], object], ...] = (backup_daily, forget_what_ran_out, sweep_storage)
+    tasks: tuple[Callable[[Service], object], ...] = (backup_daily, forget_what_ran_out, sweep_storage, sweep_adapters)
     for task in tasks:
         try:
             task(service)
@@ -41,3 +43,19 @@ def sweep_storage(service: Service) -> int:
     if not isinstance(service.storage, LocalStorage):
         return 0
     return service.storage.sweep((service.now() - LEFTOVER).timestamp())
+
+
+def sweep_adapters(service: Service) -> int:
+    """Deletes folders of adapters whose row a deletion has taken before it died; returns the bytes freed.
+
+    A data folder that is looked at through another database knows none of its adapters: it is left alone.
+    """
+    keys = service.storage.children("adapters")  # before the rows are: what is published meanwhile is not among them
+    mark = service.settings.data_dir / "runs" / ".database"
+    with service.database.reading() as session:
+        known = session.get(Machine, "database")
+        alive = session.scalars(select(Job.id).where(Job.state.not_in(ENDED))).all()
+    if known is None or not mark.exists() or mark.read_text("utf-8") != known.value["id"]:
+        return 0
+    being_published = {storage_key(adapter_id_of(job_id)) for job_id in alive}
+    return sweep(service, [key for key in keys if key not in being_published])

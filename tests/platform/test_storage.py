@@ -89,6 +89,8 @@ def test_what_is_deleted_is_gone_and_frees_its_bytes(storage: Storage, made: Pat
     storage.write("datasets/ds_12/original", [OLD])
     storage.write_folder("adapters/ad_1", made)
     assert storage.exists("datasets/ds_1/original") and storage.exists("adapters/ad_1")
+    assert storage.children("datasets") == ["datasets/ds_1", "datasets/ds_12"]
+    assert storage.children("adapters") == ["adapters/ad_1"] and storage.children("nothing") == []
     assert storage.delete("datasets/ds_1") == len(OLD) + len(NEW)
     assert storage.delete("datasets/ds_1") == 0
     assert storage.delete("adapters/ad_1") == 3003
