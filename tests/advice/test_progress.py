@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import pytest
 
+from postil.advice.estimate import Estimate
 from postil.advice.progress import Progress, progress_of
+from postil.advice.rates import Range
 from postil.events import AnyEvent, PhaseStarted, RunFinished, StepDone
 from tests.advice.logs import BEGIN, Job
 
@@ -107,6 +109,27 @@ def test_a_clock_that_jumps_changes_little() -> None:
     for jump in (timedelta(days=1), timedelta(days=-1)):
         moved = progress_of(events, now + jump).seconds_left
         assert moved is not None and abs(moved.middle - left.middle) < 4
+
+
+def test_with_an_estimate_time_left_is_told_from_the_first_moment() -> None:
+    job = Job()
+    events = job.log()
+    phases = {
+        "start": Range(1.8, 2.2),
+        "train": Range(38, 42),
+        "measure": Range(3.6, 4.4),
+        "save": Range(0.1, 0.2),
+        "evaluate": Range(3, 5),
+    }
+    seconds = Range(sum(p.low for p in phases.values()), sum(p.high for p in phases.values()))
+    said = Estimate("a test", job.steps, 1000, 4, seconds, phases, None, True)
+    whole = job.seconds(events)
+    for share in (0.0, 0.02, 0.05, 0.1, 0.5, 0.9):
+        now = BEGIN + timedelta(seconds=whole * share)
+        told = progress_of([e for e in events if e.at <= now], now, said)
+        assert told.seconds_left is not None and told.steps == job.steps
+        assert told.seconds_left.middle == pytest.approx((events[-1].at - now).total_seconds(), rel=0.2)
+        assert told.percent == pytest.approx(100 * share, abs=8)
 
 
 def test_before_anything_is_known_nothing_is_claimed() -> None:
