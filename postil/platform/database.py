@@ -8,6 +8,7 @@ Only the web process and the supervisor write; a run never opens the database.
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,17 +17,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from sqlalchemy.orm import Session
 
-from postil.errors import TryAgainError
+from postil.errors import TryAgainError, UnavailableError, UsageError
 from postil.platform.database_errors import explain
 
 BUSY_TIMEOUT_SECONDS = 5.0
-# More than these wait for a connection as for a lock.
+# Who finds all of these in use waits as for a lock.
 POOL_CONNECTIONS, MORE_CONNECTIONS = 5, 20
+_POOL: dict[str, Any] = {
+    "pool_size": POOL_CONNECTIONS,
+    "max_overflow": MORE_CONNECTIONS,
+    "pool_timeout": BUSY_TIMEOUT_SECONDS,
+    "hide_parameters": True,  # an error's text would show what somebody typed, and log it
+}
 _SAFE_WAL = (3, 51, 3)
 
 
@@ -76,39 +83,46 @@ def open_database(url: str, *, creates: bool = False, keeps_references: bool = T
         url: "sqlite:///path" or "postgresql+psycopg://user@host/name".
         creates: makes SQLite's file where there is none.
         keeps_references: False while tables are made anew, which would else delete what points at them.
+
+    Raises:
+        UsageError: the address is none of the two.
+        UnavailableError: PostgreSQL's driver is not installed.
     """
-    if not url.startswith("sqlite"):
-        engine = create_engine(
-            url,
-            pool_pre_ping=True,
-            pool_size=POOL_CONNECTIONS,
-            max_overflow=MORE_CONNECTIONS,
-            pool_timeout=BUSY_TIMEOUT_SECONDS,
-            connect_args={"connect_timeout": int(BUSY_TIMEOUT_SECONDS)},
-        )
-        event.listen(engine, "connect", _prepare_postgres)
-        return Database(engine)
-    engine = create_engine(
-        url,
-        pool_size=POOL_CONNECTIONS,
-        max_overflow=MORE_CONNECTIONS,
-        pool_timeout=BUSY_TIMEOUT_SECONDS,
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
-    )
+    path = url.removeprefix("sqlite:///")
+    if path == url:
+        return _open_postgres(url)
+    # Not parsed as an address: a folder's name may hold what has a meaning there, such as "?".
+    engine = create_engine(URL.create("sqlite", database=path), connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **_POOL)
 
     def open_file(dialect: Any, record: Any, arguments: list[Any], named: dict[str, Any]) -> None:
-        mode = "rwc" if creates else "rw"
-        arguments[0], named["uri"] = f"file:{quote(str(engine.url.database))}?mode={mode}", True
+        arguments[0], named["uri"] = f"file:{quote(path)}?mode={'rwc' if creates else 'rw'}", True
 
     def prepare(connection: sqlite3.Connection, record: Any) -> None:
         _prepare_sqlite(connection, keeps_references)
-        record.info["path"] = path = str(engine.url.database)
-        record.info["file"] = _identity(path)
+        record.info.update(path=path, file=_identity(path))
 
     event.listen(engine, "do_connect", open_file)
     event.listen(engine, "connect", prepare)
     event.listen(engine, "checkout", _refuse_other_file)
     event.listen(engine, "begin", _begin_sqlite)
+    return Database(engine)
+
+
+def _open_postgres(url: str) -> Database:
+    # "postgres://" and "postgresql://" are what hosts hand out; SQLAlchemy would look for another driver
+    spelled = re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql+psycopg://", url)
+    try:
+        address = make_url(spelled)
+    except ArgumentError:
+        raise UsageError("platform.database.bad_url", kind="?") from None
+    if address.drivername != "postgresql+psycopg":
+        raise UsageError("platform.database.bad_url", kind=address.drivername)
+    try:
+        arguments = {"connect_timeout": int(BUSY_TIMEOUT_SECONDS)}
+        engine = create_engine(address, pool_pre_ping=True, connect_args=arguments, **_POOL)
+    except ImportError:
+        raise UnavailableError("platform.database.no_driver") from None
+    event.listen(engine, "connect", _prepare_postgres)
     return Database(engine)
 
 

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from postil.errors import CannotWriteError, TryAgainError, UnavailableError
+from postil.errors import CannotWriteError, TryAgainError, UnavailableError, UsageError
 from postil.platform import database as database_room
-from postil.platform.service import Service
+from postil.platform.service import Service, open_service
+from postil.platform.settings import load_settings
 from postil.platform.tables import Machine
 from tests.platform.conftest import plain
 
@@ -232,3 +233,34 @@ def test_what_is_deleted_is_overwritten(service: Service) -> None:
     with service.database.writing() as session:
         session.delete(session.get_one(Machine, "k"))
     assert canary.encode() not in file_of(service).read_bytes()
+
+
+@pytest.mark.parametrize("start", ["postgres://", "postgresql://", "postgresql+psycopg://"])
+def test_addresses_as_hosts_hand_them_out(start: str) -> None:
+    database = database_room.open_database(f"{start}ann:secret@db.example/postil")
+    assert database.engine.url.drivername == "postgresql+psycopg" and database.file is None
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://db/postil", "sqlite://", "sqlite", "", "http://x", "postgresql+asyncpg://db/x"]
+)
+def test_other_addresses_are_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="POSTIL_DATABASE_URL"):
+        database_room.open_database(url)
+
+
+@pytest.mark.parametrize("name", ["a?b=1", "100% mine", "数据 文件夹", "a#b&c"])
+def test_a_data_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    service = open_service(load_settings(tmp_path / name))
+    write(service)
+    assert keys(service) == ["k"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    assert (tmp_path / name / "postil.db").exists()
+    service.database.engine.dispose()
+
+
+def test_an_errors_text_shows_nothing_that_was_typed(service: Service) -> None:
+    write(service)
+    with pytest.raises(IntegrityError) as caught, service.database.writing() as session:
+        session.add(Machine(key="k", value={"said": "canary"}, updated_at=service.now()))
+    assert "canary" not in str(caught.value)
