@@ -29,9 +29,9 @@ def shown_file_name(raw: str) -> str:
 
     The end stays whole where it is shortened: ".xlsx" tells the reader how to look at the file.
     """
-    printable = raw.encode("utf-8", "backslashreplace").decode()
-    last = next((part for part in reversed(_FOLDERS.split(printable)) if part.strip(" .")), "")
-    name = shown_name("".join(_visible(character) for character in last.strip())) or "file"
+    last = next((part for part in reversed(_FOLDERS.split(raw)) if part.strip(" .")), "")
+    printable = last.strip().encode("utf-8", "backslashreplace").decode()
+    name = shown_name("".join(map(_visible, printable))) or "file"
     if len(name) <= MAX_FILE_NAME_CHARS:
         return name
     stem, dot, suffix = name.rpartition(".")

@@ -7,21 +7,22 @@ storage and the row becomes "validating" with its first version. What is abandon
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from filelock import FileLock, Timeout
+from sqlalchemy import select
 
-from postil.errors import CannotWriteError, ConflictError, DataError, QuotaError
-from postil.operating_system import os_reason
+from postil.errors import ConflictError, DataError
 from postil.platform.dataset_names import check_dataset_name, name_of_file, shown_file_name
 from postil.platform.dataset_views import DatasetView, own_dataset, view_of
 from postil.platform.datasets import storage_prefix
 from postil.platform.ids import new_id
 from postil.platform.service import Service
-from postil.platform.storage import CHUNK_BYTES, Stored, in_megabytes
-from postil.platform.tables import Adapter, Dataset, DatasetVersion
+from postil.platform.storage import CHUNK_BYTES, Stored
+from postil.platform.tables import Account, Dataset, DatasetVersion
+from postil.platform.upload_limits import capped, over_quota, room_left, upload_errors, upload_limits
 
 ABANDONED_AFTER = timedelta(days=1)
 
@@ -44,8 +45,9 @@ def start_upload(
     """
     view = begin_upload(service, account_id, file_name, name)
     try:
-        limit, quota = _limit(service, account_id)
-        stored = service.storage.write(_original_key(view.id), _capped(chunks, limit, quota))
+        limit, quota = upload_limits(service, account_id)
+        with upload_errors():
+            stored = service.storage.write(_original_key(view.id), capped(chunks, limit, quota))
         return _complete(service, account_id, view.id, stored)
     except BaseException:
         abandon_upload(service, account_id, view.id)
@@ -63,7 +65,7 @@ def begin_upload(service: Service, account_id: str, file_name: str, name: str | 
     kept = check_dataset_name(name) if name is not None else check_dataset_name(name_of_file(shown))
     now = service.now()
     with service.database.writing() as session:
-        _room_left(session, service, account_id)
+        room_left(session, service, account_id)
         row = Dataset(
             id=new_id("ds"),
             account_id=account_id,
@@ -91,23 +93,15 @@ def append_upload(service: Service, account_id: str, dataset_id: str, offset: in
 
     Raises:
         MissingInputError: the account has no such data set.
-        ConflictError: the bytes so far end elsewhere, or the upload is complete.
+        ConflictError: the bytes so far end elsewhere, another piece is on its way, or the upload is complete.
         DataError, QuotaError, CannotWriteError: as `start_upload`.
     """
-    received = received_bytes(service, account_id, dataset_id)
-    if offset != received:
-        raise ConflictError("platform.uploads.other_offset", offset=offset, received=received)
-    limit, quota = _limit(service, account_id)
     part = _part(service, dataset_id)
-    try:
-        part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with part.open("ab") as file:
-            for chunk in _capped(chunks, limit, quota, received):
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise CannotWriteError("platform.uploads.cannot_write", reason=os_reason(error)) from error
+    with _alone(service, account_id, dataset_id):
+        received = received_bytes(service, account_id, dataset_id)
+        if offset != received:
+            raise ConflictError("platform.uploads.other_offset", offset=offset, received=received)
+        _append(part, capped(chunks, *upload_limits(service, account_id), received))
     with service.database.writing() as session:
         own_dataset(session, account_id, dataset_id).updated_at = service.now()
     return part.stat().st_size
@@ -140,17 +134,19 @@ def finish_upload(
         ConflictError: bytes are missing, the sum differs, or the upload is complete.
         DataError, QuotaError, CannotWriteError: as `start_upload`.
     """
-    received = received_bytes(service, account_id, dataset_id)
-    if num_bytes is not None and num_bytes != received:
-        raise ConflictError("platform.uploads.other_offset", offset=num_bytes, received=received)
     part = _part(service, dataset_id)
-    stored = service.storage.write(_original_key(dataset_id), _read(part))
-    if sha256 is not None and sha256.lower() != stored.sha256:
-        service.storage.delete(stored.key)
+    with _alone(service, account_id, dataset_id):
+        received = received_bytes(service, account_id, dataset_id)
+        if num_bytes is not None and num_bytes != received:
+            raise ConflictError("platform.uploads.other_offset", offset=num_bytes, received=received)
+        with upload_errors():
+            stored = service.storage.write(_original_key(dataset_id), _read(part))
+        if sha256 is not None and sha256.lower() != stored.sha256:
+            service.storage.delete(stored.key)
+            part.unlink(missing_ok=True)
+            raise ConflictError("platform.uploads.other_sum")
+        view = _complete(service, account_id, dataset_id, stored)
         part.unlink(missing_ok=True)
-        raise ConflictError("platform.uploads.other_sum")
-    view = _complete(service, account_id, dataset_id, stored)
-    part.unlink(missing_ok=True)
     return view
 
 
@@ -161,7 +157,9 @@ def abandon_upload(service: Service, account_id: str, dataset_id: str) -> None:
         if row is None or row.account_id != account_id or row.state != "uploading":
             return
         session.delete(row)
-    _part(service, dataset_id).unlink(missing_ok=True)
+    part = _part(service, dataset_id)
+    part.unlink(missing_ok=True)
+    part.with_suffix(".lock").unlink(missing_ok=True)
     service.storage.delete(storage_prefix(dataset_id))
 
 
@@ -176,17 +174,43 @@ def clear_abandoned(service: Service) -> int:
     return len(found)
 
 
+@contextmanager
+def _alone(service: Service, account_id: str, dataset_id: str) -> Iterator[None]:
+    """One request at a time for one upload; the lock goes with the process that holds it."""
+    with service.database.reading() as session:
+        own_dataset(session, account_id, dataset_id)
+    part = _part(service, dataset_id)
+    part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(part.with_suffix(".lock"), timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise ConflictError("platform.uploads.busy") from None
+    if not part.exists():
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _append(part: Path, chunks: Iterator[bytes]) -> None:
+    with upload_errors(), part.open("ab") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _complete(service: Service, account_id: str, dataset_id: str, stored: Stored) -> DatasetView:
     """The quota is looked at again, in the transaction that counts: two uploads may have shared the last room."""
     if not stored.num_bytes:
         raise DataError("platform.uploads.empty")
     now = service.now()
     with service.database.writing() as session:
+        session.get(Account, account_id, with_for_update=True)  # one after the other also on PostgreSQL
         row = own_dataset(session, account_id, dataset_id)
         if row.state != "uploading":
             raise ConflictError("platform.uploads.complete")
-        if stored.num_bytes > _room_left(session, service, account_id):
-            raise _over_quota(service)
+        if stored.num_bytes > room_left(session, service, account_id):
+            raise over_quota(service)
         row.original_key, row.sha256, row.num_bytes = stored.key, stored.sha256, stored.num_bytes
         row.state, row.current_version, row.updated_at = "validating", 1, now
         first = DatasetVersion(
@@ -206,37 +230,6 @@ def _complete(service: Service, account_id: str, dataset_id: str, stored: Stored
         session.add(first)
         session.flush()
         return view_of(session, row)
-
-
-def _limit(service: Service, account_id: str) -> tuple[int, int]:
-    """The largest file that the service takes, and that the account has room for."""
-    with service.database.reading() as session:
-        return service.settings.max_upload_bytes, _room_left(session, service, account_id)
-
-
-def _room_left(session: Session, service: Service, account_id: str) -> int:
-    used = sum(
-        int(session.scalar(select(func.sum(kept.num_bytes)).where(kept.account_id == account_id)) or 0)
-        for kept in (Dataset, Adapter)
-    )
-    left = service.settings.max_account_bytes - used
-    if left <= 0:
-        raise _over_quota(service)
-    return left
-
-
-def _over_quota(service: Service) -> QuotaError:
-    return QuotaError("platform.uploads.over_quota", limit=in_megabytes(service.settings.max_account_bytes))
-
-
-def _capped(chunks: Iterable[bytes], limit: int, quota: int, received: int = 0) -> Iterator[bytes]:
-    for chunk in chunks:
-        received += len(chunk)
-        if received > limit:
-            raise DataError("platform.storage.too_large", limit=in_megabytes(limit))
-        if received > quota:
-            raise QuotaError("platform.uploads.no_room", left=in_megabytes(quota))
-        yield chunk
 
 
 def _read(part: Path) -> Iterator[bytes]:
