@@ -15,9 +15,12 @@ from postil.web.errors import Refused
 MAX_JSON_BYTES = 1 << 20
 MAX_CHAT_BYTES = 8 << 20
 PIECE_SECONDS = 20.0
+"""Longest silence between two pieces of a body."""
 GRACE_SECONDS = 30.0
+"""What any body may take, however small."""
 SLOWEST_BYTES_PER_SECOND = 2048
 ANSWER_SECONDS = 60.0
+"""Longest wait for a client to take a piece of an answer."""
 
 
 class BodyLimits:
@@ -25,19 +28,10 @@ class BodyLimits:
 
     Args:
         max_upload_bytes: of the routes that take files.
-        piece_seconds: longest silence between two pieces of a body.
-        grace_seconds: what any body may take, however small.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        max_upload_bytes: int,
-        piece_seconds: float = PIECE_SECONDS,
-        grace_seconds: float = GRACE_SECONDS,
-    ):
+    def __init__(self, app: ASGIApp, max_upload_bytes: int):
         self.app, self.max_upload_bytes = app, max_upload_bytes
-        self.piece_seconds, self.grace_seconds = piece_seconds, grace_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on whose body is counted while it is read."""
@@ -62,9 +56,9 @@ class BodyLimits:
             nonlocal num_bytes, is_whole
             if is_whole:  # what comes now is the news that the client has gone, whenever that is
                 return await receive()
-            left = began + self.grace_seconds + num_bytes / SLOWEST_BYTES_PER_SECOND - time.monotonic()
+            left = began + GRACE_SECONDS + num_bytes / SLOWEST_BYTES_PER_SECOND - time.monotonic()
             try:
-                async with asyncio.timeout(min(self.piece_seconds, left)):
+                async with asyncio.timeout(min(PIECE_SECONDS, left)):
                     message = await receive()
             except TimeoutError:
                 raise Refused(408, "web.too_slow") from None

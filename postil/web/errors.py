@@ -110,6 +110,8 @@ def error_response(scope: Scope, error: BaseException) -> JSONResponse:
         headers |= dict(error.headers)
     if reply.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if reply.status in (408, 413):  # what is left of the body is not read
+        headers["connection"] = "close"
     is_openai = scope["path"].startswith("/v1")
     body = openai_body(reply) if is_openai else _body(reply, request_id)
     if is_openai and reply.status in (402, 409):  # the client would try these again for nothing

@@ -56,12 +56,8 @@ class PromptHeaders(H11Protocol):
             self.transport.close()
 
 
-def serve(app: FastAPI, listening: socket.socket, *, exit_with_parent: bool = False) -> None:
-    """Serves until SIGTERM or Ctrl-C; answers that are being written get a few seconds to end.
-
-    Args:
-        exit_with_parent: also ends when standard input closes, so that it never outlives its parent.
-    """
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """A server that is not running yet."""
     config = uvicorn.Config(
         app,
         http=PromptHeaders,
@@ -73,7 +69,16 @@ def serve(app: FastAPI, listening: socket.socket, *, exit_with_parent: bool = Fa
         timeout_keep_alive=20,
         lifespan="on",
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def serve(app: FastAPI, listening: socket.socket, *, exit_with_parent: bool = False) -> None:
+    """Serves until SIGTERM or Ctrl-C; answers that are being written get a few seconds to end.
+
+    Args:
+        exit_with_parent: also ends when standard input closes, so that it never outlives its parent.
+    """
+    server = make_server(app)
     if exit_with_parent:
         Thread(target=_stop_with_parent, args=(server,), daemon=True).start()
     server.run(sockets=[listening])

@@ -1,9 +1,12 @@
 """An app over a service of its own, and clients that speak with it as browsers and programs do."""
 
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from fastapi import FastAPI
@@ -16,6 +19,7 @@ from postil.platform.accounts import create_account
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
 from postil.web.app import create_app
+from postil.web.server import make_server
 
 ADDRESS = "http://127.0.0.1:8321"
 PASSWORD = "correct horse battery"
@@ -69,6 +73,20 @@ def new_client(app: FastAPI) -> Iterator[NewClient]:
             return client
 
         yield make
+
+
+@pytest.fixture
+def served(app: FastAPI) -> Iterator[str]:
+    """The app on a real socket, as the web process serves it; its address."""
+    server = make_server(app)
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(20)
 
 
 @pytest.fixture
