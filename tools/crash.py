@@ -52,6 +52,8 @@ SEEDS = (0, 1)
 JOBS_AT_ONCE = 4
 WEIGHTS = {"run": 6, "supervisor": 2, "zygote": 1}
 """How often each is chosen; after the death of the others seconds pass until something can be killed again."""
+COLD_SHARE = 0.03
+"""Of the moments at which no run is at work: most kills are to hit something that works."""
 ROWS = "question,answer\n" + "".join(f"What is item {n}?,It is the number {n} of our shop.\n" for n in range(24))
 
 
@@ -99,11 +101,9 @@ class House:
     def tend(self) -> None:
         """Starts the supervisor where there is none."""
         if self.process is None or self.process.poll() is not None:
-            with (
-                (self.folder / "logs").joinpath("supervisor.log").open("ab")
-                if (self.folder / "logs").is_dir()
-                else open(os.devnull, "ab") as log
-            ):
+            logs = self.folder / "logs"
+            logs.mkdir(exist_ok=True)
+            with (logs / "supervisor.log").open("ab") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "postil.platform.supervisor", "--data", str(self.folder)],
                     stdout=log,
@@ -204,7 +204,8 @@ def _kill_at_random(house: House, dataset: str, kills: int, until: float, outcom
             submit_job(house.service, house.account, request)
             outcome.jobs += 1
         kind = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        pid = house.find_target(kind)
+        is_warm = house.find_target("run") is not None or random.random() < COLD_SHARE
+        pid = house.find_target(kind) if is_warm else None
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

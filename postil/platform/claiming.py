@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, Float, Integer, String, bindparam, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from postil.platform.jobs import AT_WORK, change_state
+from postil.platform.jobs import change_state
 from postil.platform.service import Service
-from postil.platform.tables import Account, Attempt, Job
+from postil.platform.tables import Account, Attempt, Job, UtcTime
 
 AGEING_SECONDS = 3600.0
 """A job that has waited this long counts as one priority higher."""
@@ -21,6 +21,46 @@ HALF_LIFE_SECONDS = 6 * 3600.0
 """After this time what an account has used counts half."""
 LONGEST_WAIT = timedelta(days=1)
 """No retry waits longer: a time further ahead comes from a clock that was set back."""
+
+
+# The oldest job of each account and priority that may start now. It hops from one to the next in the index
+# ix_jobs_queue instead of reading all that wait, on SQLite and PostgreSQL alike.
+_OLDEST = (
+    text("""
+    WITH RECURSIVE queues(account_id, priority) AS (
+        SELECT * FROM (
+            SELECT account_id, priority FROM jobs WHERE state = 'queued' ORDER BY account_id, priority LIMIT 1
+        ) AS first_queue
+        UNION ALL
+        SELECT
+            (SELECT account_id FROM jobs
+             WHERE state = 'queued' AND (account_id, priority) > (queues.account_id, queues.priority)
+             ORDER BY account_id, priority LIMIT 1),
+            (SELECT priority FROM jobs
+             WHERE state = 'queued' AND (account_id, priority) > (queues.account_id, queues.priority)
+             ORDER BY account_id, priority LIMIT 1)
+        FROM queues WHERE queues.account_id IS NOT NULL
+    )
+    SELECT queues.account_id, queues.priority, accounts.recent_use_seconds, accounts.recent_use_at,
+        (SELECT queued_at FROM jobs
+         WHERE state = 'queued' AND account_id = queues.account_id AND priority = queues.priority
+         AND (not_before IS NULL OR not_before <= :now OR not_before > :beyond)
+         ORDER BY queued_at LIMIT 1) AS queued_at,
+        (SELECT count(*) FROM jobs
+         WHERE state IN ('starting', 'running', 'publishing') AND account_id = queues.account_id) AS running
+    FROM queues JOIN accounts ON accounts.id = queues.account_id
+    WHERE accounts.disabled_at IS NULL AND accounts.hold_reason = ''
+    """)
+    .bindparams(bindparam("now", type_=UtcTime()), bindparam("beyond", type_=UtcTime()))
+    .columns(
+        account_id=String(),
+        priority=Integer(),
+        recent_use_seconds=Float(),
+        recent_use_at=UtcTime(),
+        queued_at=UtcTime(),
+        running=Integer(),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,34 +137,19 @@ def claim_next(session: Session, service: Service, slot: str) -> Claim | None:
     return Claim(job_id, queue.account_id, attempt + 1, slot)
 
 
-def _is_due(now: datetime):  # type: ignore[no-untyped-def]  # an expression of SQLAlchemy
+def _is_due(now: datetime) -> ColumnElement[bool]:
     return or_(Job.not_before.is_(None), Job.not_before <= now, Job.not_before > now + LONGEST_WAIT)
 
 
 def _queues(session: Session, now: datetime) -> Sequence[Queue]:
-    waiting = session.execute(
-        select(Job.account_id, Job.priority, func.min(Job.queued_at))
-        .where(Job.state == "queued", _is_due(now))
-        .group_by(Job.account_id, Job.priority)
-    ).all()
-    if not waiting:
-        return ()
-    accounts = {account_id for account_id, _, _ in waiting}
-    running = session.execute(
-        select(Job.account_id, func.count().label("num")).where(Job.state.in_(AT_WORK)).group_by(Job.account_id)
-    )
-    counts: dict[str, int] = {row.account_id: row.num for row in running}
-    columns = (Account.id, Account.recent_use_seconds, Account.recent_use_at, Account.disabled_at, Account.hold_reason)
-    facts = {row.id: row for row in session.execute(select(*columns).where(Account.id.in_(accounts)))}
+    """Of accounts that nothing holds."""
     found = []
-    for account_id, priority, queued_at in waiting:
-        account = facts[account_id]
-        if account.disabled_at is not None or account.hold_reason:
-            continue
-        since = (now - account.recent_use_at).total_seconds() if account.recent_use_at else 0.0
-        used = decayed(account.recent_use_seconds, since)
-        waited = (now - queued_at).total_seconds() if queued_at else 0.0
-        found.append(Queue(account_id, priority, waited, counts.get(account_id, 0), used))
+    for row in session.execute(_OLDEST, {"now": now, "beyond": now + LONGEST_WAIT}):
+        if row.queued_at is not None:
+            since = (now - row.recent_use_at).total_seconds() if row.recent_use_at else 0.0
+            used = decayed(row.recent_use_seconds, since)
+            waited = (now - row.queued_at).total_seconds()
+            found.append(Queue(row.account_id, row.priority, waited, row.running, used))
     return found
 
 

@@ -247,7 +247,7 @@ class Job(Table):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index("ix_jobs_queue", "state", "account_id", "priority", "not_before", "queued_at"),
+        Index("ix_jobs_queue", "state", "account_id", "priority", "queued_at"),
         Index("ix_jobs_of_account", "account_id", "created_at"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
