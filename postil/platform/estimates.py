@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from postil.advice.estimate import Estimate, estimate_run
 from postil.advice.facts import BaseFacts, DataFacts
 from postil.advice.pricing import price_micro
+from postil.advice.rates import Rates
 from postil.advice.recommend import Recommendation
 from postil.advice.rules import num_steps
 from postil.config import RunConfig
@@ -62,6 +63,7 @@ class Plan:
         row_tokens: of the rows that will probably train, in file order.
         passes: over them.
         estimate: None where the base's shape is not known and nothing was measured.
+        rates: that it was worked out from; kept with the job, so that its run can correct them.
     """
 
     data: DataFacts
@@ -71,6 +73,13 @@ class Plan:
     row_tokens: tuple[int, ...]
     passes: Fraction
     estimate: Estimate | None
+    rates: Rates | None
+
+    def said(self) -> dict[str, Any]:
+        """The estimate as the job keeps it."""
+        if self.estimate is None or self.rates is None:
+            return {}
+        return {**self.estimate.as_dict(), "rates": self.rates.as_dict(), "device": self.base.device}
 
     def frozen_settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that the job will train with: the user's own, and the recommended ones as they were shown.
@@ -93,14 +102,16 @@ def plan_job(
     recommendation = recommend_for(config, data, base)
     resolved = resolve_config(config, data, base)
     rank = resolved.adapter.used_rank
-    rates = find_rates(session, service.settings, base.name) or guess_rates(service.settings, base, data, rank)
+    rates = find_rates(session, service.settings, base.name, base.device) or guess_rates(
+        service.settings, base, data, rank
+    )
     estimate = None if rates is None else estimate_run(data, base, resolved, rates)
     training = resolved.training
     rows_per_step = (training.batch_rows or 1) * training.accumulation
     per_pass = num_steps(data.rows, rows_per_step, 1)
     steps = training.max_steps or num_steps(data.rows, rows_per_step, training.epochs or 1)
     trained = thin_out(row_tokens, data.heldout_rows)
-    return Plan(data, base, recommendation, resolved, trained, Fraction(steps, per_pass), estimate)
+    return Plan(data, base, recommendation, resolved, trained, Fraction(steps, per_pass), estimate, rates)
 
 
 def price_of(charge: Charge, plan: Plan, currency: str) -> Price:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,7 @@ from postil.config import RunConfig
 from postil.errors import UnavailableError
 from postil.platform.service import Service
 from postil.platform.settings import ServiceSettings
+from postil.platform.slots import threads_of_slot
 from postil.platform.tables import Machine
 
 MEASURING_SECONDS = 4.0
@@ -27,26 +29,30 @@ LONGEST_SECONDS = 660.0
 # has reached between a twentieth and the half of it; a guess, until a base has been measured here.
 CORE_TERAFLOPS, CORE_EFFICIENCY = 0.1, (0.05, 0.5)
 CPU_BYTES_PER_SECOND = 2.0e10
+SOME_GPU = Card("GPU", 165.0, 0, 1.0e12, (0.1, 1.0))
+"""Any card, before one run on it has shown what it does."""
 
 
-def find_rates(session: Session, settings: ServiceSettings, base: str) -> Rates | None:
-    """What was measured for a base on this machine with this many threads; None before."""
-    row = session.get(Machine, _key(settings, base))
+def find_rates(session: Session, settings: ServiceSettings, base: str, device: str = "cpu") -> Rates | None:
+    """What was measured for a base on this machine's device, with this many threads; None before."""
+    row = session.get(Machine, _key(settings, base, device))
     return None if row is None else Rates.from_dict(row.value["rates"])
 
 
-def keep_rates(service: Service, base: str, rates: Rates) -> None:
+def keep_rates(service: Service, base: str, rates: Rates, device: str = "cpu") -> None:
     """Keeps what was measured, in place of an earlier measurement."""
     with service.database.writing() as session:
         value = {"rates": rates.as_dict()}
-        session.merge(Machine(key=_key(service.settings, base), value=value, updated_at=service.now()))
+        session.merge(Machine(key=_key(service.settings, base, device), value=value, updated_at=service.now()))
 
 
 def guess_rates(settings: ServiceSettings, base: BaseFacts, data: DataFacts, rank: int) -> Rates | None:
     """Rates out of the count of operations, marked as not measured; None where the base's shape is not known."""
     if base.shape is None:
         return None
-    threads = threads_of(settings)
+    if base.device == "cuda":
+        return rates_of_card(SOME_GPU, base, data, rank)
+    threads = threads_of_slot(settings)
     name = f"cpu, {threads}"
     return rates_of_card(
         Card(name, CORE_TERAFLOPS * threads, 0, CPU_BYTES_PER_SECOND, CORE_EFFICIENCY), base, data, rank
@@ -65,7 +71,7 @@ def measure_rates(service: Service, config: RunConfig) -> Rates:
     with tempfile.TemporaryDirectory(prefix="postil-rates-") as folder:
         spec = Path(folder) / "spec.json"
         settings = config.model_dump(mode="json")
-        threads = threads_of(service.settings)
+        threads = threads_of_slot(service.settings)
         spec.write_text(json.dumps({"config": settings, "seconds": MEASURING_SECONDS, "threads": threads}), "utf-8")
         command = [sys.executable, "-m", "postil.recipes.calibrate", str(spec)]
         try:
@@ -80,19 +86,20 @@ def measure_rates(service: Service, config: RunConfig) -> Rates:
             )
         except subprocess.TimeoutExpired:
             raise UnavailableError("platform.rates.not_measured", base=config.model.base, reason="timeout") from None
-    rates = _read(done.stdout, config.model.base)
-    keep_rates(service, config.model.base, rates)
+    found = _read(done.stdout, config.model.base)
+    rates = Rates.from_dict(found["rates"])
+    keep_rates(service, config.model.base, rates, str(found["base"]["device"]))
     return rates
 
 
-def _read(output: bytes, base: str) -> Rates:
+def _read(output: bytes, base: str) -> dict[str, Any]:
     try:
         found = json.loads(output)
     except ValueError:
         found = {"error": {"message": "no answer"}}
     if "error" in found:
         raise UnavailableError("platform.rates.not_measured", base=base, reason=str(found["error"]["message"])[:500])
-    return Rates.from_dict(found["rates"])
+    return dict(found)
 
 
 def _environment() -> dict[str, str]:
@@ -111,10 +118,5 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | {"HF_HUB_OFFLINE": "1"}
 
 
-def threads_of(settings: ServiceSettings) -> int:
-    """Threads of a run: those of the settings, or a slot's share of the cores."""
-    return settings.threads or max(1, (os.cpu_count() or 1) // max(1, settings.cpu_slots))
-
-
-def _key(settings: ServiceSettings, base: str) -> str:
-    return f"rates:{threads_of(settings)}:{base}"
+def _key(settings: ServiceSettings, base: str, device: str) -> str:
+    return f"rates:{device}:{threads_of_slot(settings)}:{base}"

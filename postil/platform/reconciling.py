@@ -35,6 +35,7 @@ from postil.platform.endings import (
 )
 from postil.platform.jobs import AT_WORK, change_state, run_folder
 from postil.platform.progress_reading import RunReader
+from postil.platform.rate_learning import learn_from_run
 from postil.platform.run_specs import make_spec
 from postil.platform.service import Service
 from postil.platform.slots import Slot, find_busy_gpus, find_slots, free_slots
@@ -204,6 +205,8 @@ class Reconciler:
         self._publish_at.pop(working.id, None)
         self._forget(working)
         tidy(self.service, working.id, folder)
+        if state == "succeeded":
+            learn_from_run(self.service, working.id, folder)
         _log.info("job %s: %s", working.id, state)
 
     def _tell_waiting(self, working: WorkingJob, error: PostilError) -> None:

@@ -20,7 +20,7 @@ from postil.config import RunConfig
 from postil.errors import ConflictError, DataError, NotAllowedError, PostilError, TooManyError, UnavailableError
 from postil.models.memory import gigabytes
 from postil.platform import ledger
-from postil.platform.bases_for_jobs import BaseForJob, base_for_job, total_memory_bytes
+from postil.platform.bases_for_jobs import BaseForJob, base_for_job, whole_memory_bytes
 from postil.platform.datasets import TrainingSource, training_source
 from postil.platform.estimates import Plan, Price, data_facts_of, plan_job, price_of
 from postil.platform.job_requests import JobRequest, check_request
@@ -30,6 +30,7 @@ from postil.platform.prices import current_prices
 from postil.platform.service import Service
 from postil.platform.stored_errors import StoredError
 from postil.platform.tables import Account, Dataset, Job
+from postil.platform.this_machine import MachineMemory, find_memory
 from postil.platform.usage import count_open_jobs, refuse_full_account, refuse_full_disk
 
 SAME_REQUEST = timedelta(seconds=60)
@@ -81,9 +82,9 @@ def preview_job(service: Service, account_id: str, request: JobRequest) -> Previ
         TryAgainError: the data set is still being checked.
         DataError: no row of it can train, or it cannot be read.
     """
-    request = check_request(request)
+    request, memory = check_request(request), find_memory()
     with service.database.reading() as session:
-        draft = _draft(session, service, session.get_one(Account, account_id), request)
+        draft = _draft(session, service, session.get_one(Account, account_id), request, memory)
         prices = current_prices(session, service.settings)
         charge = ledger.quote(session, service, account_id, draft.plan.row_tokens, draft.plan.passes)
         problems = [StoredError.of(error) for error in _problems(session, service, draft)]
@@ -119,12 +120,12 @@ def submit_job(service: Service, account_id: str, request: JobRequest) -> JobVie
         UnavailableError: the base does not fit this machine.
         ConflictError: the token was used for another request a moment ago.
     """
-    request = check_request(request)
+    request, memory = check_request(request), find_memory()
     with service.database.writing() as session:
         account = ledger.lock_account(session, account_id)
         if (earlier := _find_earlier(session, service, account_id, request)) is not None:
             return view_of(session, service, earlier)
-        draft = _draft(session, service, account, request)
+        draft = _draft(session, service, account, request, memory)
         for error in _problems(session, service, draft):
             raise error
         job = _insert(session, service, draft)
@@ -135,8 +136,8 @@ def submit_job(service: Service, account_id: str, request: JobRequest) -> JobVie
         return view_of(session, service, job)
 
 
-def _draft(session: Session, service: Service, account: Account, request: JobRequest) -> _Draft:
-    base = base_for_job(session, service, request.base)
+def _draft(session: Session, service: Service, account: Account, request: JobRequest, memory: MachineMemory) -> _Draft:
+    base = base_for_job(session, request.base, memory)
     source = training_source(session, service, account.id, request.dataset_id, request.version)
     kind = request.kind or source.kind
     changes = {"model.base": base.name, "training.preset": request.preset, "training.seed": request.seed}
@@ -185,9 +186,9 @@ def _refuse_too_large(draft: _Draft) -> None:
         UnavailableError: it needs more.
     """
     estimate = draft.plan.estimate
-    if estimate is None or estimate.memory_bytes is None or draft.base.facts.device != "cpu":
+    if estimate is None or estimate.memory_bytes is None:
         return
-    needed, there = estimate.memory_bytes.low, total_memory_bytes()
+    needed, there = estimate.memory_bytes.low, whole_memory_bytes(draft.base.memory)
     if needed > there:
         raise UnavailableError(
             "platform.requests.does_not_fit",
@@ -221,7 +222,7 @@ def _insert(session: Session, service: Service, draft: _Draft) -> Job:
         base=draft.base.name,
         spec=spec,
         now=service.now(),
-        estimate=plan.estimate.as_dict() if plan.estimate is not None else {},
+        estimate=plan.said(),
     )
 
 

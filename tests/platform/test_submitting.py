@@ -223,7 +223,7 @@ def test_bases_that_are_not_there(service: Service) -> None:
 def test_a_base_that_does_not_fit(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     account = new_account(service)
     data = add_dataset(service, account)
-    monkeypatch.setattr("postil.platform.submitting.total_memory_bytes", lambda: 1 << 20)
+    monkeypatch.setattr("postil.platform.submitting.whole_memory_bytes", lambda memory: 1 << 20)
     with pytest.raises(UnavailableError, match="needs at least"):
         submit_job(service, account, asked(data))
 
