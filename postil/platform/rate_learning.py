@@ -18,7 +18,7 @@ from postil.platform.service import Service
 from postil.platform.tables import Job
 from postil.recipes.launch import read_events
 
-FEWEST_STEP_EVENTS = 4
+FEWEST_STEP_EVENTS = 2
 WIDEST_CHANGE = (0.1, 10.0)
 """One odd run does not move measuring and answering further than this."""
 

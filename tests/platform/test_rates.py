@@ -66,7 +66,7 @@ def test_only_the_last_attempt_counts() -> None:
 
 
 def test_too_few_steps_teach_nothing() -> None:
-    assert rates_of_run(steps([500, 500, 500]), RATES, said()) is None
+    assert rates_of_run(steps([500, 500]), RATES, said()) is None
     assert rates_of_run([], RATES, said()) is None
 
 
