@@ -59,12 +59,12 @@ class TokenCounter:
         """Tokens of every conversation.
 
         Args:
-            seconds: when they are over, the rest is guessed from its characters.
+            seconds: of the processor; when they are over, the rest is guessed from its characters.
         """
         rows, chars = array("q"), 0
-        end = time.monotonic() + seconds
+        end = time.process_time() + seconds
         for start in range(0, len(conversations), _BATCH_ROWS):
-            if start and time.monotonic() > end:
+            if start and time.process_time() > end:
                 break
             batch = conversations[start : start + _BATCH_ROWS]
             rows.extend(self._count(batch))
