@@ -174,14 +174,14 @@ def _epochs(data: DataFacts, base: BaseFacts, preset: Preset, own: Mapping[str, 
         exact *= rules.DUPLICATES_FACTOR
         reasons.append(Reason("advice.epochs.duplicates", {"share": data.duplicate_share}))
     epochs = max(1, _half_up(exact))
-    floors = rules.has_floors(data.kind, data.rows, measured)
-    if floors and data.rows < measured.min_epochs_below_rows and epochs < measured.min_epochs:
-        epochs = measured.min_epochs
+    least_epochs, least_steps = rules.floors(data.kind, data.rows, measured)
+    if epochs < least_epochs:
+        epochs = least_epochs
         reasons.append(Reason("advice.epochs.measured", {"base": base.name, "epochs": epochs}))
     steps_per_epoch = rules.num_steps(data.rows, own.get("training.batch_rows") or measured.min_batch_rows, 1)
-    if floors and epochs * steps_per_epoch < measured.min_steps:
-        epochs = -(-measured.min_steps // steps_per_epoch)
-        reasons.append(Reason("advice.epochs.few_steps", {"steps": measured.min_steps, "epochs": epochs}))
+    if epochs * steps_per_epoch < least_steps:
+        epochs = -(-least_steps // steps_per_epoch)
+        reasons.append(Reason("advice.epochs.few_steps", {"steps": least_steps, "epochs": epochs}))
     if preset != "recommended":
         epochs = max(1, _half_up(epochs * rules.PRESET_FACTOR[preset]))
         reasons.append(Reason(f"advice.epochs.{preset}", {"epochs": epochs}))

@@ -54,7 +54,7 @@ def test_the_starter_gets_enough_steps_however_few_rows() -> None:
 
 def test_what_was_measured_on_the_starter_goes_before_the_rules() -> None:
     """A role needs fewer passes than the floors, facts no more than others, and little rank was no better."""
-    assert value("training.epochs", data_of(80, "role"), STARTER) == 6
+    assert value("training.epochs", data_of(80, "role"), STARTER) == 9
     assert value("training.epochs", data_of(250, "fact_qa"), STARTER) == 5
     assert value("adapter.rank", data_of(80, "role"), STARTER) == 16
     assert "measured" in recommend(data_of(80, "role"), STARTER).settings[2].why
