@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from postil.models.catalog import find_entry
+from postil.platform.hub_tokens import find_hub_token
 from postil.platform.service import Service
 from postil.platform.stored_errors import StoredError
 from postil.platform.tables import BaseModelEntry
@@ -77,7 +78,7 @@ def download(service: Service, wanted: _Wanted) -> None:
         return
     last: Mapping[str, Any] = {}
     written_at = 0.0
-    for told in _run_child(wanted):
+    for told in _run_child(wanted, find_hub_token(service, wanted.hub)):
         if "done" not in told:
             last = told
         elif time.monotonic() - written_at >= WRITE_SECONDS:
@@ -108,7 +109,7 @@ def _guarded(service: Service, wanted: _Wanted) -> None:
         _WORK.not_before[wanted.id] = time.monotonic() + WRITE_SECONDS
 
 
-def _run_child(wanted: _Wanted) -> Iterator[Mapping[str, Any]]:
+def _run_child(wanted: _Wanted, token: str | None) -> Iterator[Mapping[str, Any]]:
     """What the child tells, line by line; it does not outlive this."""
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", CHILD_MODULE],
@@ -121,7 +122,8 @@ def _run_child(wanted: _Wanted) -> Iterator[Mapping[str, Any]]:
     )
     assert child.stdin is not None and child.stdout is not None
     try:
-        request = {"model": wanted.model, "revision": wanted.revision, "hub": wanted.hub}
+        # A token goes through the pipe: command lines and environments of processes can be looked at.
+        request = {"model": wanted.model, "revision": wanted.revision, "hub": wanted.hub, "token": token}
         child.stdin.write(json.dumps(request) + "\n")
         child.stdin.flush()
         for line in child.stdout:

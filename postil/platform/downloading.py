@@ -1,6 +1,6 @@
 """One download in a process of its own, the only one with the network: `python -m postil.platform.downloading`.
 
-    in    one line of JSON: {"model", "revision", "hub"}; then the pipe stays open as long as the parent lives
+    in    one line of JSON: {"model", "revision", "hub", "token"}; then the pipe stays open as long as the parent lives
     out   lines of JSON: {"total": n, "done": n} once in a while, then {"path", "revision", "facts"} or {"error"}
 
 Whatever ends it, the next one goes on where it stopped: half-fetched files stay in the hub's cache.
@@ -17,6 +17,7 @@ from postil.errors import PostilError, TryAgainError
 from postil.models.download_size import stored_bytes, wanted_bytes
 from postil.models.hub import fetch_model
 from postil.platform.base_facts import folder_facts
+from postil.platform.hub_tokens import VARIABLES
 from postil.platform.stored_errors import StoredError
 
 TELL_SECONDS = 0.5
@@ -26,6 +27,8 @@ ORPHANED = 75
 def main() -> None:
     """Fetches, checks, and says how it goes."""
     request = json.loads(sys.stdin.readline())
+    if token := request.get("token"):
+        os.environ[VARIABLES[request["hub"]]] = token
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=_tell_progress, args=(request,), daemon=True).start()
     _tell(_fetch(request["model"], request["revision"], request["hub"]))
