@@ -1,7 +1,8 @@
 """Checkpoints: what a run needs to go on as if nothing had happened, complete or not there at all.
 
     checkpoints/step-40/    adapter.safetensors  optimizer.safetensors  state.json
-                            MANIFEST.json        each file's bytes and sha256, step, versions, data and config hash
+                            MANIFEST.json        each file's bytes and sha256, step, versions, data and config hash,
+                                             and a sha256 of all this itself (from format 2 on)
 
 A checkpoint is written beside its place, its manifest last, all of it synced to the disk, and then renamed into place.
 """
@@ -22,7 +23,7 @@ from postil.events import Report, Warned
 from postil.language import say
 from postil.operating_system import os_reason
 
-FOLDER, MANIFEST, FORMAT = "checkpoints", "MANIFEST.json", 1
+FOLDER, MANIFEST, FORMAT = "checkpoints", "MANIFEST.json", 2
 _WRITING, _DELETING = ".writing-", ".deleting-"
 
 
@@ -59,8 +60,7 @@ def save_checkpoint(
         beside.mkdir(parents=True)
         write(beside)
         _write_manifest(beside, step, data_hash, config_hash)
-        _remove(place)
-        os.rename(beside, place)
+        _exchange(beside, place)
         _sync_folder(folder)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
@@ -84,11 +84,17 @@ def _write_manifest(folder: Path, step: int, data_hash: str, config_hash: str) -
         "versions": {name: _version(name) for name in ("postil", "torch", "transformers", "peft")},
         "files": files,
     }
+    manifest["sha256"] = _own_hash(manifest)
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     _sync_folder(folder)
+
+
+def _own_hash(manifest: dict[str, Any]) -> str:
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _version(package: str) -> str | None:
@@ -106,6 +112,22 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _exchange(beside: Path, place: Path) -> None:
+    """Moves a checkpoint into place; where that fails, the older one of this step is back."""
+    aside = place.with_name(_DELETING + place.name)
+    had_older = place.exists()
+    if had_older:
+        os.rename(place, aside)
+    try:
+        os.rename(beside, place)
+    except OSError:
+        if had_older:
+            os.rename(aside, place)
+        raise
+    if had_older:
+        shutil.rmtree(aside)
 
 
 def _remove(place: Path) -> None:
@@ -166,7 +188,8 @@ def _verify(path: Path) -> tuple[dict[str, Any], str | None]:
             content = path / entry["file"]
             if content.stat().st_size != entry["bytes"] or _sha256(content) != entry["sha256"]:
                 return manifest, str(entry["file"])
-        if not {"step", "data_hash", "config_hash"} <= manifest.keys():
+        is_sealed = manifest.get("format") == 1 or manifest.get("sha256") == _own_hash(manifest)
+        if not {"step", "data_hash", "config_hash"} <= manifest.keys() or not is_sealed:
             return manifest, MANIFEST
     except (OSError, ValueError, KeyError, TypeError) as error:
         return {}, os.path.basename(getattr(error, "filename", None) or MANIFEST)
