@@ -10,12 +10,13 @@ from math import ceil
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import load_only
 
 from postil.advice.pricing import price_micro
 from postil.errors import DataError
 from postil.platform.bills import Balance, balance_of, job_cost, make_balance
 from postil.platform.service import Service
-from postil.platform.tables import Job, LedgerEntry
+from postil.platform.tables import Account, Job, LedgerEntry
 
 
 def recompute(service: Service, account_id: str) -> Balance:
@@ -28,21 +29,28 @@ def recompute(service: Service, account_id: str) -> Balance:
         DataError: a line does not follow from its own numbers, a job's lines do not close, or a figure that is shown
             is not the sum of lines; the sentence names each.
     """
-    with service.database.writing() as session:  # nothing may come between the figures and the lines
-        shown = balance_of(session, service, account_id)
-        entries = list(session.scalars(select(LedgerEntry).where(LedgerEntry.account_id == account_id)))
-        jobs = {job.id: job for job in session.scalars(select(Job).where(Job.account_id == account_id))}
-        faults = [fault for entry in entries for fault in _faults_of_line(entry)]
-        faults += [fault for lines in _by_job(entries).values() for fault in _faults_of_job(lines)]
-        faults += [
-            fault for job_id, lines in _by_job(entries).items() for fault in _shown_faults(jobs.get(job_id), lines)
-        ]
-        own = _from_lines(entries, shown)
+    shown, entries, jobs = _read(service, account_id)
+    by_job = _by_job(entries)
+    faults = [fault for entry in entries for fault in _faults_of_line(entry)]
+    faults += [fault for lines in by_job.values() for fault in _faults_of_job(lines)]
+    faults += [fault for job_id, lines in by_job.items() for fault in _shown_faults(jobs.get(job_id), lines)]
+    own = _from_lines(entries, shown)
     if own != shown:
         faults.append(f"balance: shown {shown}, lines say {own}")
     if faults:
         raise DataError("platform.money.does_not_add_up", account=account_id, faults="\n  ".join(faults))
     return own
+
+
+def _read(service: Service, account_id: str) -> tuple[Balance, list[LedgerEntry], dict[str, Job]]:
+    """Figures and lines of one moment; what takes its time comes after, when others may write again."""
+    with service.database.writing() as session:
+        session.scalar(select(Account.id).where(Account.id == account_id).with_for_update(key_share=True))
+        shown = balance_of(session, service, account_id)
+        entries = list(session.scalars(select(LedgerEntry).where(LedgerEntry.account_id == account_id)))
+        columns = load_only(Job.id, Job.estimate, Job.actual)
+        jobs = session.scalars(select(Job).where(Job.account_id == account_id).options(columns))
+        return shown, entries, {job.id: job for job in jobs}
 
 
 def _from_lines(entries: Sequence[LedgerEntry], shown: Balance) -> Balance:

@@ -103,7 +103,7 @@ def balance_of(session: Session, service: Service, account_id: str, month: str |
         by_kind,
         month=month,
         currency=prices.currency,
-        total_micro=sum(_sums_by_kind(session, account_id, None).values()),
+        total_micro=_total(session, account_id),
         free_rows_per_month=prices.free_rows_per_month,
         free_rows_left=free_rows_left(session, account_id, month, prices.free_rows_per_month),
         rate_micro=prices.rate_micro,
@@ -162,15 +162,18 @@ def job_cost(lines: Mapping[str, LedgerEntry]) -> JobCost:
     )
 
 
-def _sums_by_kind(session: Session, account_id: str, month: str | None) -> dict[str, int]:
+def _total(session: Session, account_id: str) -> int:
+    """What the account owes of all months together."""
+    query = select(func.coalesce(func.sum(LedgerEntry.amount_micro), 0))
+    return int(session.execute(query.where(LedgerEntry.account_id == account_id)).scalar_one())
+
+
+def _sums_by_kind(session: Session, account_id: str, month: str) -> dict[str, int]:
     """Amounts by kind; a refund of a job that had been settled counts as "refund_settled"."""
-    settled = select(LedgerEntry.job_id).where(LedgerEntry.account_id == account_id, LedgerEntry.kind == "settle")
+    here = (LedgerEntry.account_id == account_id, LedgerEntry.month == month)
+    settled = select(LedgerEntry.job_id).where(*here, LedgerEntry.kind == "settle")
     after = (LedgerEntry.kind == "refund") & LedgerEntry.job_id.in_(settled)
-    query = select(LedgerEntry.kind, after, func.sum(LedgerEntry.amount_micro)).where(
-        LedgerEntry.account_id == account_id
-    )
-    if month is not None:
-        query = query.where(LedgerEntry.month == month)
+    query = select(LedgerEntry.kind, after, func.sum(LedgerEntry.amount_micro)).where(*here)
     rows = session.execute(query.group_by(LedgerEntry.kind, after))
     return {"refund_settled" if is_after else kind: int(total) for kind, is_after, total in rows}
 

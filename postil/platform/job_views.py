@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from postil.errors import MissingInputError
 from postil.language import has_sentence, say
-from postil.platform.bill_of_run import cost_so_far
+from postil.platform.bill_of_run import cost_so_far, costs_so_far
 from postil.platform.ids import is_id
 from postil.platform.service import Service
 from postil.platform.tables import Adapter, Job
@@ -114,13 +114,15 @@ def list_jobs(
             )
         rows = session.scalars(query.limit(limit)).all()
         adapters = _adapters_of(session, [row.id for row in rows])
-        return tuple(_view(session, service, row, None, adapters.get(row.id)) for row in rows)
+        costs = costs_so_far(session, service, rows)
+        return tuple(_view(service, row, None, adapters.get(row.id), costs[row.id]) for row in rows)
 
 
 def view_of(session: Session, service: Service, job: Job) -> JobView:
     """A job with its place in the queue and its adapter."""
     ahead = _num_ahead(session, job) if job.state == "queued" else None
-    return _view(session, service, job, ahead, _adapters_of(session, [job.id]).get(job.id))
+    cost = cost_so_far(session, service, job)
+    return _view(service, job, ahead, _adapters_of(session, [job.id]).get(job.id), cost)
 
 
 def _num_ahead(session: Session, job: Job) -> int:
@@ -134,7 +136,7 @@ def _adapters_of(session: Session, job_ids: list[str]) -> dict[str, str]:
     return {str(job_id): adapter_id for job_id, adapter_id in found}
 
 
-def _view(session: Session, service: Service, job: Job, ahead: int | None, adapter_id: str | None) -> JobView:
+def _view(service: Service, job: Job, ahead: int | None, adapter_id: str | None, cost_micro: int) -> JobView:
     return JobView(
         id=job.id,
         account_id=job.account_id,
@@ -151,7 +153,7 @@ def _view(session: Session, service: Service, job: Job, ahead: int | None, adapt
         estimate=None if job.estimate is None else dict(job.estimate),
         actual=None if job.actual is None else dict(job.actual),
         error=error_view(job.error),
-        cost_micro=cost_so_far(session, service, job),
+        cost_micro=cost_micro,
         currency=service.settings.currency,
         ahead=ahead,
         adapter_id=adapter_id,
