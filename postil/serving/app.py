@@ -5,7 +5,7 @@ Public (with and without the `/v1` in front, slashes at the end are forgiven):
     POST /v1/chat/completions     plain, or SSE with "stream": true; see openai_wire.py for the subset
     GET  /v1/models               the base first, then adapters in the order of their coming
     GET  /v1/models/{id}          ids may hold slashes, plain or as %2F
-    GET  /healthz                 200 {"status": "ok"}; never asks for a key
+    GET  /healthz                 200 {"status": "ok"}, or 503 while it stops; never asks for a key
 
 Private, only where a control token was given at the start:
 
@@ -54,7 +54,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from postil.errors import MissingInputError, PostilError
+from postil.errors import MissingInputError, PostilError, UnavailableError
 from postil.models.decoding import Sampling
 from postil.serving.access import Access, AccessGuard, answer_error
 from postil.serving.answers import Answering, plain_answer, stream_answer
@@ -102,6 +102,8 @@ class _Routes:
         self.started_at = int(time.time())
 
     async def health(self, request: Request) -> Response:
+        if not self.engine.is_answering:
+            raise UnavailableError("serving.stopping")
         return JSONResponse({"status": "ok"})
 
     async def chat(self, request: Request) -> Response:

@@ -21,7 +21,7 @@ import torch
 
 from postil.data.conversations import Message
 from postil.data.row_checks import Tools
-from postil.errors import MissingInputError, PostilError, UnavailableError, UsageError
+from postil.errors import ConflictError, MissingInputError, PostilError, UnavailableError, UsageError
 from postil.models.adapter_checks import CheckedAdapter, read_adapter
 from postil.models.adapter_set import AdapterSet
 from postil.models.answer_rows import AnswerRow, advance, computes_by_row, prefill
@@ -164,6 +164,11 @@ class Engine:
         computes_by_row(self.base.model)  # tried out now, while no adapter is on
         self._thread.start()
 
+    @property
+    def is_answering(self) -> bool:
+        """False before `start`, after `close`, and should its thread ever die."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Ends every answer and the thread."""
         with self._wake:
@@ -183,9 +188,13 @@ class Engine:
             self._shelf.check_name(adapter_id, name)
         served, checked = open_adapter(self.base, self._layers, adapter_id, name, directory, int(time.time()))
         self._in_loop(lambda: self._load(served, lambda: checked))
-        with self._wake:
-            self._shelf.check_name(adapter_id, name)
-            before = self._shelf.put(served)
+        try:
+            with self._wake:
+                self._shelf.check_name(adapter_id, name)  # another may have come meanwhile
+                before = self._shelf.put(served)
+        except ConflictError:
+            self._in_loop(lambda: self._forget_unused(served))
+            raise
         if before is not None:
             self._in_loop(lambda: self._forget_unused(before))
         return served.as_dict(is_loaded=True)
@@ -232,12 +241,17 @@ class Engine:
 
         Raises:
             DataError: the template cannot write these messages.
+            UsageError: the template knows no tools and would leave them out in silence.
         """
         chat_format = adapter.chat_format if adapter else self.base.chat_format
         if adapter and adapter.system and not any(m.role == "system" for m in messages):
             messages = [Message("system", adapter.system), *messages]
         # an empty system message asks for none
-        return chat_format.prompt_ids([m for m in messages if m.role != "system" or m.content], tools)
+        asked = [m for m in messages if m.role != "system" or m.content]
+        prompt = chat_format.prompt_ids(asked, tools)
+        if tools and prompt == chat_format.prompt_ids(asked):
+            raise UsageError("serving.tools_unknown", name=adapter.name if adapter else self.base.name)
+        return prompt
 
     def submit(
         self, adapter: ServedAdapter | None, prompt: Sequence[int], wish: Wish, deliver: Callable[[Delivery], None]
@@ -354,13 +368,10 @@ class Engine:
             if not is_there:
                 raise MissingInputError("serving.no_such_model", name=adapter.name)
             self._load(adapter, lambda: read_adapter(adapter.directory, self._layers))
-        except (PostilError, OSError) as error:
-            known = (
-                error
-                if isinstance(error, PostilError)
-                else MissingInputError("serving.no_such_model", name=adapter.name)
-            )
-            self._fail([row], known)
+        except OSError:
+            self._fail([row], MissingInputError("serving.no_such_model", name=adapter.name))
+        except Exception as error:  # this row's; the others go on
+            self._fail([row], _as_known(error))
 
     def _load(self, adapter: ServedAdapter, read: Callable[[], CheckedAdapter]) -> None:
         self._loaded.load(adapter.key, read, self._keys_in_use())

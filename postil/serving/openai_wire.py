@@ -337,6 +337,7 @@ _CODES = {
     "generation.prompt_too_long": "context_length_exceeded",
     "serving.bad_key": "invalid_api_key",
     "serving.queue_full": "queue_full",
+    "serving.tools_unknown": "unsupported_parameter",
 }
 
 
@@ -348,6 +349,8 @@ def error_reply(error: PostilError) -> ErrorReply:
     param, code = getattr(error, "param", None), getattr(error, "code", None)
     if error.key == "serving.no_such_model":
         param = "model"
+    elif error.key == "serving.tools_unknown":
+        param = "tools"
     headers = {}
     if isinstance(error, TryAgainError):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,8 +14,12 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 import postil
+from postil.config import ModelConfig
 from postil.models.decoding import Sampling
-from tests.serving.conftest import TOKEN, Served, wait_until
+from postil.serving.access import Access
+from postil.serving.server import EngineSettings, make_engine
+from postil.testing.tiny import make_tiny_model
+from tests.serving.conftest import TOKEN, Served, serving, wait_until
 
 QUESTIONS = ("How do I return shoes?", "发票怎么开？请详细说明。", "Tell me a story about a fox.")
 NUM_TOKENS = 24
@@ -319,3 +324,38 @@ def first_piece_seconds(served: Served) -> float:
     took = time.perf_counter() - began
     engine.cancel(ticket)
     return took
+
+
+TOOL: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+
+
+def test_tools_that_a_template_would_drop_are_refused(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, "starter", "Is it raining?", tools=[TOOL])
+    assert caught.value.param == "tools" and caught.value.code == "unsupported_parameter"
+    assert ask(client, "starter", "Is it raining?", tools=[TOOL], tool_choice="none").choices[0].message.content
+
+
+def test_tools_pass_through_a_template_that_knows_them(shared: Path, tmp_path: Path) -> None:
+    """Qwen2.5's; what the model writes is a call here, because its tokens are chosen for it."""
+    base = make_tiny_model(tmp_path / "base", "qwen2")
+    (base / "chat_template.jinja").write_text((shared / "templates" / "qwen2_5.jinja").read_text("utf-8"), "utf-8")
+    engine = make_engine(ModelConfig(base=str(base), device="cpu", dtype="fp32"), EngineSettings())
+    tokens = engine.base.tokenizer.encode(
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
+    )[0]
+    stop = min(engine.base.chat_format.stop_ids)
+    writes_a_call = iter([*tokens, stop] * 2)
+    with serving(engine, Access()) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("postil.serving.engine.choose_tokens", lambda *_: [next(writes_a_call)])
+        client = OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+        asked: dict[str, Any] = {"model": str(base), "messages": [{"role": "user", "content": "?"}], "tools": [TOOL]}
+        plain = client.chat.completions.create(**asked).choices[0]
+        chunks = list(client.chat.completions.create(**asked, stream=True))
+    engine.close()
+    assert plain.finish_reason == "tool_calls" and plain.message.content is None
+    assert plain.message.tool_calls[0].function.name == "weather"
+    assert json.loads(plain.message.tool_calls[0].function.arguments) == {"city": "Rome"}
+    calls = [c.delta.tool_calls for chunk in chunks for c in chunk.choices if c.delta.tool_calls]
+    assert len(calls) == 1 and calls[0][0].index == 0 and calls[0][0].function.name == "weather"
+    assert chunks[-1].choices[0].finish_reason == "tool_calls" and text_of(chunks) == ""
