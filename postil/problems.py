@@ -25,9 +25,12 @@ FixAction = Literal[
     "fill_down",
     "set_text",
     "repair_json",
+    "add_conversation",
 ]
 """What a machine can do to rows; `postil.data.checks.fixes` does each, `problems.fix.<action>` says what it does."""
 
+ADDED = "(added)"
+"""In place of a file's name: a conversation that the file lacks, added to it by an edit; `row` counts them."""
 _TABLES = frozenset({".csv", ".tsv", ".parquet"})
 """Files of one table: what their rows have are columns; JSON and text have fields. Workbooks have sheets as well."""
 
@@ -54,7 +57,8 @@ class Place:
             column: the header or field to blame.
             known_file: the file that need not be said; a place that is the whole of it is "".
         """
-        words = [self.file] if self.file != known_file else []
+        name = say("problems.place.added") if self.file == ADDED else self.file
+        words = [name] if self.file != known_file else []
         if self.sheet:
             words.append(say("problems.place.sheet", sheet=self.sheet))
         if self.row:

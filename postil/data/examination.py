@@ -140,7 +140,7 @@ def _refuse_lost_edits(records: Records, overlay: Overlay) -> None:
     waiting = {edit.place: edit for edit in overlay.edits if edit.code == BY_HAND}
     if not waiting:
         return
-    for item in records.with_repairs(overlay.repairs):
+    for item in overlay.laid_over(records):
         if isinstance(item, Record):
             _try_edits(item, overlay)
             for edit in overlay.edits_of(item):

@@ -47,6 +47,7 @@ class Records:
         delimiter: of a CSV file.
         members: of a folder or zip, by name; a file that cannot be read is a problem.
         repairs: rows by file whose JSON is repaired while it is read.
+        added: records that come after the file's own.
         kept_folder: holds what was unpacked for as long as it may be read.
     """
 
@@ -60,6 +61,7 @@ class Records:
     delimiter: str = ""
     members: tuple["Records | Problem", ...] = ()
     repairs: Mapping[str, Collection[int]] = field(default_factory=dict, repr=False, compare=False)
+    added: tuple[Record, ...] = field(default=(), repr=False, compare=False)
     kept_folder: PrivateFolder | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -83,7 +85,15 @@ class Records:
         members = (m.with_repairs(rows) if isinstance(m, Records) else m for m in self.members)
         return replace(self, members=tuple(members), repairs=rows)
 
+    def with_added(self, records: tuple[Record, ...]) -> "Records":
+        """The same, and more records at the end."""
+        return replace(self, added=records)
+
     def __iter__(self) -> Iterator[Record | Problem]:
+        yield from self._own()
+        yield from self.added
+
+    def _own(self) -> Iterator[Record | Problem]:
         for member in self.members:
             yield from (member,) if isinstance(member, Problem) else member
         if self.members or self.format in ("zip", "folder"):

@@ -82,7 +82,7 @@ def validate_dataset(
         DataError: the file stopped being readable while it was read.
     """
     ledger = _Ledger(_new_findings(near), keep)
-    records = records.with_repairs(overlay.repairs) if overlay and overlay.repairs else records
+    records = overlay.laid_over(records) if overlay else records
     for item in records:
         if isinstance(item, Problem):
             _take_problem(item, overlay, ledger)

@@ -38,7 +38,7 @@ def view_rows(
     Raises:
         DataError: the file cannot be read.
     """
-    records = read_records(path, options, name).with_repairs(overlay.repairs)
+    records = overlay.laid_over(read_records(path, options, name))
     rows = (item for item in records if _is_row(item) and (not places or _stands_at(item, places)))
     for item in islice(rows, offset, offset + limit):
         yield _broken_row(item, overlay) if isinstance(item, Problem) else _row(item, overlay)
@@ -77,7 +77,7 @@ def _row(record: Record, overlay: Overlay) -> dict[str, Any]:
         "place": plain_place(record.place),
         "cells": list(_cells(shown)),
         "messages": plain_conversation(Conversation(messages, record.place))["messages"] if messages else [],
-        "is_edited": after is not record,
+        "is_edited": after is not record or overlay.touches(record.place),
         "is_left_out": after is None,
     }
 

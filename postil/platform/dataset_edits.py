@@ -4,7 +4,7 @@ Whoever changes something says which version they saw; where somebody else was q
 overwritten. A change is written at once and comes back at once: its check follows, and several quick changes share one.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import update
@@ -18,9 +18,10 @@ from postil.platform.dataset_views import DatasetView, checked_version, get_vers
 from postil.platform.overlays import version_before
 from postil.platform.service import Service
 from postil.platform.tables import Dataset, DatasetVersion
-from postil.problems import Place
+from postil.problems import ADDED, Place
 
 MOST_TEXT_CHARS = 1_000_000
+MOST_MESSAGES = 200
 ALL_AUTOMATIC = "*"
 
 
@@ -96,6 +97,25 @@ def leave_out(
     if not places or any(place.row < 1 for place in places):
         raise UsageError("platform.datasets.no_cell")
     return _change_rows(service, account_id, dataset_id, version, "leave_out", places, "drop_row", {})
+
+
+def add_conversation(
+    service: Service, account_id: str, dataset_id: str, *, version: int, messages: Sequence[Mapping[str, str]]
+) -> DatasetView:
+    """Adds a conversation to what the file holds, such as a question with the answer that it should have had.
+
+    Args:
+        messages: role ("system", "user" or "assistant") and content of each, the last an assistant's.
+
+    Raises:
+        MissingInputError, ConflictError: as `apply_fixes`.
+        UsageError: a role or a text is missing, or the order is wrong.
+    """
+    plain = [{"role": str(m.get("role")), "content": str(m.get("content") or "")} for m in messages]
+    _check_messages(plain)
+    # The version's number is nobody else's, so it names the row for good.
+    edit = Edit(Place(ADDED, version + 1), "add_conversation", BY_HAND, {"messages": plain})
+    return _change(service, account_id, dataset_id, version, "add", edits=[edit])
 
 
 def set_options(
@@ -226,6 +246,17 @@ def _edits_of(service: Service, report_key: str, numbers: Sequence[int]) -> list
         if problem.fix is not None
         for place in problem.fix.places
     ]
+
+
+def _check_messages(messages: Sequence[Mapping[str, str]]) -> None:
+    for message in messages:
+        _check_text(message["content"])
+    said = [m["role"] for m in messages if m["role"] != "system"]
+    systems = len(messages) - len(said)
+    is_in_order = said == ["user", "assistant"] * (len(said) // 2) and bool(said) and len(said) <= MOST_MESSAGES
+    has_texts = all(m["content"].strip() for m in messages)
+    if not is_in_order or not has_texts or systems > 1 or (systems and messages[0]["role"] != "system"):
+        raise UsageError("platform.datasets.no_conversation")
 
 
 def _check_text(text: str) -> None:

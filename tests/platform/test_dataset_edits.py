@@ -9,7 +9,9 @@ import openpyxl
 import pytest
 from sqlalchemy import select
 
+from postil.config import RunConfig
 from postil.data.checks.overlay import overlay_from_dict
+from postil.data.prepared import read_prepared
 from postil.errors import ConflictError, DataError, MissingInputError, PostilError, TryAgainError, UsageError
 from postil.platform import dataset_edits as edits
 from postil.platform.dataset_checks import check_dataset
@@ -19,7 +21,9 @@ from postil.platform.dataset_views import DatasetView, get_dataset, list_version
 from postil.platform.datasets import training_source
 from postil.platform.service import Service
 from postil.platform.tables import DatasetVersion
-from postil.problems import Place
+from postil.platform.uploads import start_upload
+from postil.problems import ADDED, Place
+from postil.recipes.prepare import prepare
 from tests.platform.dataset_lives import SHARED, new_account, pairs, upload
 
 FAULTY = "\n".join(
@@ -279,10 +283,6 @@ def test_what_a_job_trains_on_is_the_version_that_it_names(service: Service, acc
 
 
 def test_the_prepared_rows_of_a_version_are_its_rows(service: Service, account: str, tmp_path: Path) -> None:
-    from postil.config import RunConfig
-    from postil.data.prepared import read_prepared
-    from postil.recipes.prepare import prepare
-
     view = upload(service, account, FAULTY + pairs(30)[16:])
     checked(service, account, edits.apply_fixes(service, account, view.id, version=1, automatic=True))
     with service.database.reading() as session:
@@ -349,6 +349,51 @@ def test_preview_shows_cells_that_can_be_edited(service: Service, account: str) 
     assert trained_answers(service, account, view.id) == ["Hello", "Good day", "Hello"]
     named = preview(service, account, view.id, places=[Place("", 2)])
     assert [r.is_edited for r in named] == [True] and named[0].place.row == 2
+
+
+def test_an_answer_that_was_corrected_is_a_row_of_the_next_version(
+    service: Service, account: str, tmp_path: Path
+) -> None:
+    view = upload(service, account, pairs())
+    better = [{"role": "user", "content": "Do you ship?"}, {"role": "assistant", "content": "Yes, everywhere."}]
+    view = checked(service, account, edits.add_conversation(service, account, view.id, version=1, messages=better))
+    assert view.state == "ready" and view.rows == 7 and view.num_edits == 1
+    row = preview(service, account, view.id, limit=50)[-1]
+    assert row.place == Place(ADDED, 2) and row.is_edited and row.messages[-1]["content"] == "Yes, everywhere."
+    with service.database.reading() as session:
+        source = training_source(session, service, account, view.id)
+    assert source.overlay is not None and len(source.row_tokens) == 7
+    prepare(RunConfig().replace(source.settings), tmp_path / "out")
+    made = read_prepared(tmp_path / "out")
+    assert "Yes, everywhere." in [c.answer for part in (made.train, made.heldout) for c in part.conversations]
+    corrected = corrected_file(service, account, view.id)
+    assert corrected.file_name == "faq-corrected.zip"
+    again = upload(service, account, b"".join(corrected.chunks), corrected.file_name)
+    assert again.rows == 7
+    cell = next(c for c in row.cells if c.text == "Yes, everywhere.")
+    edits.edit_cell(service, account, view.id, version=2, place=cell.place, column=cell.column, text="Only here.")
+    checked(service, account, view)
+    assert trained_answers(service, account, view.id)[-1] == "Only here."
+    edits.leave_out(service, account, view.id, version=3, places=[row.place])
+    assert checked(service, account, view).rows == 6
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [{"role": "user", "content": "Only asked?"}],
+        [{"role": "user", "content": "?"}, {"role": "assistant", "content": "  "}],
+        [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}],
+        [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}],
+        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "\ud800"}],
+        [{"content": "a"}, {"role": "assistant"}],
+    ],
+)
+def test_conversations_that_are_none(service: Service, account: str, messages: list[dict[str, str]]) -> None:
+    view = start_upload(service, account, "faq.csv", [pairs()])
+    with pytest.raises(UsageError):
+        edits.add_conversation(service, account, view.id, version=1, messages=messages)
 
 
 def test_a_field_that_a_json_record_lacks_can_be_written(service: Service, account: str) -> None:

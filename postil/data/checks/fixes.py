@@ -110,7 +110,7 @@ def apply_fix(
     values = values or {}
     if action in ("drop_row", "keep_first_answer"):
         return _without(record, place)
-    if action == "repair_json":  # done while the row was read: before, it was no record
+    if action in ("repair_json", "add_conversation"):  # done while the rows were read: before, it was no record
         return record
     if rewrite := rewrite_for(action, values):
         return _rewritten(record, rewrite, place)

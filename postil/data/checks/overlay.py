@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from postil.data.checks.fixes import apply_fix
 from postil.data.shapes.record import Record
 from postil.errors import CannotWriteError, DataError, MissingInputError
-from postil.problems import Fix, FixAction, Place, Problem
+from postil.problems import ADDED, Fix, FixAction, Place, Problem
+
+if TYPE_CHECKING:
+    from postil.data.records import Records
 
 _CHUNK_BYTES = 1 << 20
 _LEAVES_OUT = ("drop_row", "keep_first_answer")
@@ -72,6 +75,16 @@ class Overlay:
                 rows.setdefault(edit.place.file, set()).add(edit.place.row)
         return rows
 
+    @cached_property
+    def added(self) -> tuple[Record, ...]:
+        """Conversations that the file lacks: they are read after its own."""
+        edits = (edit for edit in self.edits if edit.action == "add_conversation")
+        return tuple(Record(edit.place, {"messages": edit.values["messages"]}) for edit in edits)
+
+    def laid_over(self, records: "Records") -> "Records":
+        """The file as it is read with these edits: broken JSON repaired, and what was added after the rest."""
+        return records.with_repairs(self.repairs).with_added(self.added)
+
     def touches(self, place: Place) -> bool:
         """True where an edit is for this very place."""
         return place in self._by_place
@@ -109,8 +122,11 @@ class Overlay:
 
     def for_file(self, name: str) -> "Overlay":
         """The same for a single file that is called otherwise now; `check` says whether it is the file."""
-        edits = (replace(edit, place=replace(edit.place, file=name)) for edit in self.edits)
-        return Overlay(self.sha256, tuple(edits))
+        renamed = tuple(
+            edit if edit.place.file == ADDED else replace(edit, place=replace(edit.place, file=name))
+            for edit in self.edits
+        )
+        return Overlay(self.sha256, renamed)
 
     def check(self, path: Path) -> None:
         """Sees to it that the file is the one that the edits are for.
