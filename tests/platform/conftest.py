@@ -101,27 +101,19 @@ def new_database(server: str, like: str | None = None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def filled_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
-    """Databases with every table and no row, made once for each kind; copies of them are quick."""
-    with tempfile.TemporaryDirectory() as folder:
-        made: dict[str, str] = {}
-        contexts = []
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with every table and no row; a copy of it is quick."""
+    folder = tmp_path_factory.mktemp("tables")
+    close(open_service(load_settings(folder)))
+    return folder / "postil.db"
 
-        def make(kind: str) -> str:
-            if kind not in made and kind == "sqlite":
-                close(open_service(load_settings(Path(folder))))
-                made[kind] = str(Path(folder) / "postil.db")
-            elif kind not in made:
-                context = new_database(request.getfixturevalue("postgres_url"))
-                contexts.append(context)
-                url = context.__enter__()
-                close(open_service(load_settings(Path(folder), {"database_url": url})))
-                made[kind] = str(make_url(url).database)
-            return made[kind]
 
-        yield make
-        for context in contexts:
-            context.__exit__(None, None, None)
+@pytest.fixture(scope="session")
+def postgres_tables(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a database with every table and no row; a copy of it is quick."""
+    with new_database(postgres_url) as url:
+        close(open_service(load_settings(tmp_path_factory.mktemp("tables"), {"database_url": url})))
+        yield str(make_url(url).database)
 
 
 def close(service: Service) -> None:
@@ -139,7 +131,6 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 def new_service(
     request: pytest.FixtureRequest,
     database_kind: str,
-    filled_database: Callable[[str], str],
     tmp_path: Path,
     clock: Clock,
 ) -> Iterator[NewService]:
@@ -154,12 +145,13 @@ def new_service(
         return service
 
     if database_kind == "sqlite":
-        shutil.copyfile(filled_database("sqlite"), data_dir / "postil.db")
+        shutil.copyfile(request.getfixturevalue("sqlite_tables"), data_dir / "postil.db")
         yield partial(make, None)
         for service in opened:
             close(service)
     else:
-        with new_database(request.getfixturevalue("postgres_url"), filled_database("postgresql")) as url:
+        tables = request.getfixturevalue("postgres_tables")
+        with new_database(request.getfixturevalue("postgres_url"), tables) as url:
             yield partial(make, url)
             for service in opened:
                 close(service)
