@@ -26,6 +26,8 @@ from postil.problems import ADDED, Place
 from postil.recipes.prepare import prepare
 from tests.platform.dataset_lives import SHARED, new_account, pairs, upload
 
+ONLY_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+"""For what the database has no part in."""
 FAULTY = "\n".join(
     [
         "question,answer",
@@ -109,6 +111,7 @@ def test_one_problem_and_all_like_it(service: Service, account: str, faulty: Dat
         edits.apply_fixes(service, account, faulty.id, version=3)
 
 
+@ONLY_SQLITE
 def test_report_by_code_and_page(service: Service, account: str) -> None:
     rows = b"".join(b"question %d?,\n" % i + b"q%d?, answer %d \n" % (i, i) for i in range(30))
     view = upload(service, account, b"question,answer\n" + rows)
@@ -192,6 +195,7 @@ def test_a_cell_that_is_not_there_is_told_and_can_be_undone(
 
 
 @pytest.mark.parametrize("text", ["\ud800", "x" * 1_000_001])
+@ONLY_SQLITE
 def test_texts_that_are_refused(service: Service, account: str, faulty: DatasetView, text: str) -> None:
     with pytest.raises(UsageError):
         edits.edit_cell(service, account, faulty.id, version=1, place=Place("", 2), column="answer", text=text)
@@ -258,6 +262,7 @@ def test_options_make_a_version(service: Service, account: str) -> None:
     assert back.options == DatasetOptions() and back.state != "validating"
 
 
+@ONLY_SQLITE
 def test_a_wrong_encoding_can_be_mended(service: Service, account: str) -> None:
     view = upload(service, account, pairs())
     options = DatasetOptions(encoding="utf-16")
@@ -282,6 +287,7 @@ def test_what_a_job_trains_on_is_the_version_that_it_names(service: Service, acc
     assert first.file == third.file and first.file.read_bytes() == FAULTY
 
 
+@ONLY_SQLITE
 def test_the_prepared_rows_of_a_version_are_its_rows(service: Service, account: str, tmp_path: Path) -> None:
     view = upload(service, account, FAULTY + pairs(30)[16:])
     checked(service, account, edits.apply_fixes(service, account, view.id, version=1, automatic=True))
@@ -295,6 +301,7 @@ def test_the_prepared_rows_of_a_version_are_its_rows(service: Service, account: 
     assert tokens == sorted(source.row_tokens)
 
 
+@ONLY_SQLITE
 def test_corrected_file_in_the_users_format(service: Service, account: str, faulty: DatasetView) -> None:
     checked(service, account, edits.apply_fixes(service, account, faulty.id, version=1, automatic=True))
     made = corrected_file(service, account, faulty.id)
@@ -306,6 +313,7 @@ def test_corrected_file_in_the_users_format(service: Service, account: str, faul
     assert b"".join(corrected_file(service, account, faulty.id, 1).chunks) == FAULTY
 
 
+@ONLY_SQLITE
 def test_formulas_in_corrected_files_are_text(service: Service, account: str) -> None:
     rows = 'question,answer\nWhat is it?,"=HYPERLINK(""http://x"",""y"")"\nAnd this?, @SUM(1) \nPlain?,plain\n'
     view = upload(service, account, rows.encode())
@@ -314,6 +322,7 @@ def test_formulas_in_corrected_files_are_text(service: Service, account: str) ->
     assert not any(cell.startswith(("=", "@")) for line in lines for cell in line.replace('"', "").split(","))
 
 
+@ONLY_SQLITE
 def test_a_workbook_comes_back_as_one(service: Service, account: str) -> None:
     book = openpyxl.Workbook()
     sheet = book.active
@@ -338,6 +347,7 @@ def test_a_workbook_comes_back_as_one(service: Service, account: str) -> None:
     assert cells["B4"] == ("刷卡", "s")
 
 
+@ONLY_SQLITE
 def test_preview_shows_cells_that_can_be_edited(service: Service, account: str) -> None:
     data = b'{"messages":[{"role":"user","content":"Hi?"},{"role":"assistant","content":"Hello"}]}\n' * 3
     view = upload(service, account, data, "chat.jsonl")
@@ -390,12 +400,14 @@ def test_an_answer_that_was_corrected_is_a_row_of_the_next_version(
         [{"content": "a"}, {"role": "assistant"}],
     ],
 )
+@ONLY_SQLITE
 def test_conversations_that_are_none(service: Service, account: str, messages: list[dict[str, str]]) -> None:
     view = start_upload(service, account, "faq.csv", [pairs()])
     with pytest.raises(UsageError):
         edits.add_conversation(service, account, view.id, version=1, messages=messages)
 
 
+@ONLY_SQLITE
 def test_a_field_that_a_json_record_lacks_can_be_written(service: Service, account: str) -> None:
     data = b'{"question":"One?","answer":"1"}\n{"question":"Two?"}\n'
     view = upload(service, account, data, "faq.jsonl")
@@ -409,6 +421,7 @@ def test_a_field_that_a_json_record_lacks_can_be_written(service: Service, accou
 
 
 @pytest.mark.parametrize("name", ["o11_customer_service_conversations_role.jsonl", "o26_erp_helpdesk_noheader.xlsx"])
+@ONLY_SQLITE
 def test_real_files_are_mended_and_come_back(service: Service, account: str, name: str) -> None:
     file = SHARED / name
     if not file.exists():

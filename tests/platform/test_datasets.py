@@ -22,6 +22,9 @@ from postil.platform.uploads import start_upload
 from tests.platform.conftest import Clock
 from tests.platform.dataset_lives import SHARED, new_account, pairs, upload
 
+ONLY_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+"""For what the database has no part in."""
+
 
 def source(service: Service, account_id: str, dataset_id: str, number: int | None = None):
     with service.database.reading() as session:
@@ -51,6 +54,7 @@ def test_from_upload_to_what_a_job_trains_on(service: Service, clock: Clock) -> 
     assert trained.settings["data.name"] == "常见问题.csv"
 
 
+@ONLY_SQLITE
 def test_tokens_are_those_that_training_counts(service: Service) -> None:
     file = SHARED / "o07_dummy_conversation.json"
     if not file.exists():
@@ -75,6 +79,7 @@ def test_tokens_are_those_that_training_counts(service: Service) -> None:
         ("o33_not_qa_housing.xlsx", 0, "needs_attention", None),
     ],
 )
+@ONLY_SQLITE
 def test_real_files(service: Service, name: str, rows: int | None, state: str | None, kind: str | None) -> None:
     file = SHARED / name
     if not file.exists():
@@ -101,6 +106,7 @@ def test_a_file_that_cannot_be_read_says_why_under_the_name_that_the_user_knows(
     assert view.error.message in caught.value.message
 
 
+@ONLY_SQLITE
 def test_five_rows_are_taken_with_a_warning(service: Service) -> None:
     view = upload(service, new_account(service), pairs(5))
     assert view.state == "ready" and view.rows == 5 and view.summary is not None
@@ -223,6 +229,7 @@ def test_deleted_while_it_is_checked(service: Service, monkeypatch: pytest.Monke
     assert list_datasets(service, account) == ()
 
 
+@ONLY_SQLITE
 def test_summary_is_small_and_problems_lie_in_the_storage(service: Service) -> None:
     account = new_account(service)
     data = b"question,answer\n" + b"".join(b"same question,answer %d\n" % i for i in range(3000))
