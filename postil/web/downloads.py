@@ -22,7 +22,7 @@ def attachment(
         file_name: in any script; clients that know ASCII only get the plain part of it.
         num_bytes: None where it is made while it is sent.
     """
-    plain = _PLAIN.sub("_", file_name).strip("_") or "file"
+    plain = _PLAIN.sub("_", file_name).strip("._") or "file"
     named = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
     sent = {**(headers or {}), "content-disposition": named}
     if num_bytes is not None:

@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from postil.errors import TooManyError
 
-NUM_QUICK, NUM_HASHING, NUM_CHECKS, NUM_UPLOADS, NUM_DOWNLOADS = 12, 2, 3, 48, 16
+NUM_QUICK, NUM_HASHING, NUM_SUBMITS, NUM_CHECKS, NUM_UPLOADS = 12, 2, 2, 3, 48
 MOST_UPLOADS_OF_ACCOUNT, MOST_CHECKS_OF_ACCOUNT, MOST_ANSWERS_OF_ACCOUNT = 8, 2, 8
 
 Result = TypeVar("Result")
@@ -33,9 +33,9 @@ class Lanes:
     """The lanes of one process, made inside its event loop."""
 
     hashing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(NUM_HASHING))
+    submits: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(NUM_SUBMITS))
     checks: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(NUM_CHECKS))
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(NUM_UPLOADS))
-    downloads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(NUM_DOWNLOADS))
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @contextmanager
@@ -71,6 +71,11 @@ def lanes_of(request: Request) -> Lanes:
 async def hashing(request: Request, work: Callable[..., Result], *given: object, **named: object) -> Result:
     """Runs what hashes passwords."""
     return await anyio.to_thread.run_sync(partial(work, *given, **named), limiter=lanes_of(request).hashing)
+
+
+async def submitting(request: Request, work: Callable[..., Result], *given: object) -> Result:
+    """Runs what plans a job and holds money for it; of many at once two go on, and the others wait here, in order."""
+    return await anyio.to_thread.run_sync(partial(work, *given), limiter=lanes_of(request).submits)
 
 
 async def checking(request: Request, account_id: str, work: Callable[..., Result], *given: object) -> Result:

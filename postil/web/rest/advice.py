@@ -2,21 +2,22 @@
 
 from dataclasses import asdict
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from postil.platform.job_requests import JobRequest
 from postil.platform.submitting import preview_job
 from postil.web.auth import Reader, TheService
 from postil.web.document import REST_ERRORS
+from postil.web.lanes import submitting
 from postil.wire import jobs as wire
 
 router = APIRouter(prefix="/api", tags=["advice"], responses=REST_ERRORS)
 
 
 @router.post("/preview", response_model=wire.Preview)
-def preview(body: wire.JobRequest, visitor: Reader, service: TheService) -> wire.Preview:
+async def preview(body: wire.JobRequest, visitor: Reader, service: TheService, request: Request) -> wire.Preview:
     """The job that this request would make, with everything that keeps it from being made."""
-    found = preview_job(service, visitor.account.id, asked(body))
+    found = await submitting(request, preview_job, service, visitor.account.id, asked(body))
     return wire.Preview(
         dataset_id=found.dataset_id,
         version=found.version,

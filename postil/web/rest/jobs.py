@@ -11,7 +11,7 @@ from postil.platform.job_views import get_job, list_jobs
 from postil.platform.submitting import submit_job
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
-from postil.web.lanes import Limit
+from postil.web.lanes import Limit, submitting
 from postil.web.rest.advice import asked
 from postil.wire import jobs as wire
 from postil.wire.accounts import Freed
@@ -34,10 +34,10 @@ def list_own(
 
 
 @router.post("", status_code=201, response_model=wire.Job)
-def submit(body: wire.JobRequest, visitor: Trainer, service: TheService) -> Any:
+async def submit(body: wire.JobRequest, visitor: Trainer, service: TheService, request: Request) -> Any:
     """Holds the money and puts the job into the queue."""
     service.limits.allow("submit", visitor.account.id)
-    return submit_job(service, visitor.account.id, asked(body))
+    return await submitting(request, submit_job, service, visitor.account.id, asked(body))
 
 
 @router.get("/{job_id}", response_model=wire.Job, responses=_UNCHANGED)
