@@ -17,10 +17,11 @@ from postil.errors import PostilError, TryAgainError
 from postil.models.download_size import stored_bytes, wanted_bytes
 from postil.models.hub import fetch_model
 from postil.platform.base_facts import folder_facts
-from postil.platform.hub_tokens import VARIABLES
 from postil.platform.stored_errors import StoredError
 
 TELL_SECONDS = 0.5
+# Where each hub's client looks for a token.
+TOKEN_VARIABLES = {"hf": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
 ORPHANED = 75
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     """Fetches, checks, and says how it goes."""
     request = json.loads(sys.stdin.readline())
     if token := request.get("token"):
-        os.environ[VARIABLES[request["hub"]]] = token
+        os.environ[TOKEN_VARIABLES[request["hub"]]] = token
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=_tell_progress, args=(request,), daemon=True).start()
     _tell(_fetch(request["model"], request["revision"], request["hub"]))

@@ -4,15 +4,13 @@ A variable of the environment (HF_TOKEN, MODELSCOPE_API_TOKEN) does as well, and
 """
 
 import re
-from types import MappingProxyType
 
 from postil.errors import UsageError
 from postil.platform.secrets import decrypt, encrypt
 from postil.platform.service import Service
 from postil.platform.tables import Machine
 
-# Each hub's, and the variable in which its client looks for one.
-VARIABLES = MappingProxyType({"hf": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"})
+HUBS = ("hf", "modelscope")
 _TOKEN = re.compile(r"[!-~]{1,500}")
 
 
@@ -23,8 +21,8 @@ def set_hub_token(service: Service, hub: str, token: str | None) -> None:
         UsageError: there is no such hub, or this is no token.
         UnavailableError: the key that encrypts it is not there.
     """
-    if hub not in VARIABLES:
-        raise UsageError("platform.hub_tokens.no_such_hub", hub=hub, hubs=", ".join(VARIABLES))
+    if hub not in HUBS:
+        raise UsageError("platform.hub_tokens.no_such_hub", hub=hub, hubs=", ".join(HUBS))
     if token is not None and not _TOKEN.fullmatch(token):
         raise UsageError("platform.hub_tokens.not_one")
     kept = None if token is None else encrypt(service.settings.data_dir, token)
