@@ -87,7 +87,8 @@ def delete_dataset(service: Service, account_id: str, dataset_id: str) -> int:
 
 def finish_deletion(service: Service, dataset_id: str) -> int:
     """Deletes the files, then the rows, of a data set that is being deleted; returns the bytes freed."""
-    freed = service.storage.delete(storage_prefix(dataset_id)) + _cache(service).delete(storage_prefix(dataset_id))
+    freed = sum(store.delete(storage_prefix(dataset_id)) for store in (service.storage, _cache(service)))
+    freed += delete_pieces(service, dataset_id)
     with service.database.writing() as session:
         row = session.get(Dataset, dataset_id)
         if row is not None and row.state == "deleting":
@@ -132,6 +133,20 @@ def training_source(
 def storage_prefix(dataset_id: str) -> str:
     """Where everything of a data set lies in the storage."""
     return f"datasets/{dataset_id}"
+
+
+def pieces_path(service: Service, dataset_id: str) -> Path:
+    """What has come of an upload in pieces."""
+    return service.settings.data_dir / "uploads" / f"{dataset_id}.part"
+
+
+def delete_pieces(service: Service, dataset_id: str) -> int:
+    """Deletes what has come of an upload; returns the bytes freed."""
+    part = pieces_path(service, dataset_id)
+    freed = part.stat().st_size if part.exists() else 0
+    for path in (part, part.with_suffix(".lock")):
+        path.unlink(missing_ok=True)
+    return freed
 
 
 def _real_file(service: Service, key: str) -> Path:

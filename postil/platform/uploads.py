@@ -17,8 +17,8 @@ from sqlalchemy import select
 from postil.errors import ConflictError, DataError
 from postil.platform.dataset_names import check_dataset_name, name_of_file, shown_file_name
 from postil.platform.dataset_views import DatasetView, own_dataset, view_of
-from postil.platform.datasets import storage_prefix
-from postil.platform.ids import new_id
+from postil.platform.datasets import delete_pieces, pieces_path, storage_prefix
+from postil.platform.ids import is_id, new_id
 from postil.platform.service import Service
 from postil.platform.storage import CHUNK_BYTES, Stored
 from postil.platform.tables import Account, Dataset, DatasetVersion
@@ -96,7 +96,7 @@ def append_upload(service: Service, account_id: str, dataset_id: str, offset: in
         ConflictError: the bytes so far end elsewhere, another piece is on its way, or the upload is complete.
         DataError, QuotaError, CannotWriteError: as `start_upload`.
     """
-    part = _part(service, dataset_id)
+    part = pieces_path(service, dataset_id)
     with _alone(service, account_id, dataset_id):
         received = received_bytes(service, account_id, dataset_id)
         if offset != received:
@@ -117,7 +117,7 @@ def received_bytes(service: Service, account_id: str, dataset_id: str) -> int:
     with service.database.reading() as session:
         if own_dataset(session, account_id, dataset_id).state != "uploading":
             raise ConflictError("platform.uploads.complete")
-    part = _part(service, dataset_id)
+    part = pieces_path(service, dataset_id)
     return part.stat().st_size if part.exists() else 0
 
 
@@ -134,7 +134,7 @@ def finish_upload(
         ConflictError: bytes are missing, the sum differs, or the upload is complete.
         DataError, QuotaError, CannotWriteError: as `start_upload`.
     """
-    part = _part(service, dataset_id)
+    part = pieces_path(service, dataset_id)
     with _alone(service, account_id, dataset_id):
         received = received_bytes(service, account_id, dataset_id)
         if num_bytes is not None and num_bytes != received:
@@ -152,14 +152,15 @@ def finish_upload(
 
 def abandon_upload(service: Service, account_id: str, dataset_id: str) -> None:
     """Takes an upload that is not complete away, with its bytes; nothing happens to a complete one."""
+    if not is_id(dataset_id, "ds"):
+        return
     with service.database.writing() as session:
         row = session.get(Dataset, dataset_id)
-        if row is None or row.account_id != account_id or row.state != "uploading":
+        if row is not None and (row.account_id != account_id or row.state != "uploading"):
             return
-        session.delete(row)
-    part = _part(service, dataset_id)
-    part.unlink(missing_ok=True)
-    part.with_suffix(".lock").unlink(missing_ok=True)
+        if row is not None:  # deleted while its bytes came, otherwise
+            session.delete(row)
+    delete_pieces(service, dataset_id)
     service.storage.delete(storage_prefix(dataset_id))
 
 
@@ -179,7 +180,7 @@ def _alone(service: Service, account_id: str, dataset_id: str) -> Iterator[None]
     """One request at a time for one upload; the lock goes with the process that holds it."""
     with service.database.reading() as session:
         own_dataset(session, account_id, dataset_id)
-    part = _part(service, dataset_id)
+    part = pieces_path(service, dataset_id)
     part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = FileLock(part.with_suffix(".lock"), timeout=0)
     try:
@@ -243,7 +244,3 @@ def _read(part: Path) -> Iterator[bytes]:
 
 def _original_key(dataset_id: str) -> str:
     return f"{storage_prefix(dataset_id)}/original"
-
-
-def _part(service: Service, dataset_id: str) -> Path:
-    return service.settings.data_dir / "uploads" / f"{dataset_id}.part"

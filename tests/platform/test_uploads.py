@@ -21,6 +21,7 @@ from postil.platform import storage
 from postil.platform.dataset_checks import check_dataset
 from postil.platform.dataset_names import MAX_FILE_NAME_CHARS, name_of_file, shown_file_name
 from postil.platform.dataset_views import get_dataset, list_datasets
+from postil.platform.datasets import delete_dataset
 from postil.platform.service import Service
 from postil.platform.uploads import (
     abandon_upload,
@@ -184,6 +185,25 @@ def test_what_is_abandoned_is_cleared_away(service: Service, clock: Clock) -> No
     assert clear_abandoned(service) == 1
     assert [view.id for view in list_datasets(service, account)] == [complete.id]
     assert not any(name.startswith("uploads/") for name in files_left(service))
+
+
+def test_deleted_while_its_bytes_come(service: Service) -> None:
+    account = new_account(service)
+    begun = begin_upload(service, account, "faq.csv")
+    append_upload(service, account, begun.id, 0, [pairs()])
+    assert delete_dataset(service, account, begun.id) == len(pairs())
+    assert_nothing_left(service, account)
+
+    def chunks() -> Iterator[bytes]:
+        yield pairs()
+        delete_dataset(service, account, list_datasets(service, account)[0].id)
+        yield pairs()
+
+    with pytest.raises(MissingInputError):
+        start_upload(service, account, "faq.csv", chunks())
+    assert_nothing_left(service, account)
+    for wrong in ("../../x", "", begun.id):
+        abandon_upload(service, account, wrong)
 
 
 def test_one_piece_at_a_time(service: Service) -> None:
