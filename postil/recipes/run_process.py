@@ -33,6 +33,8 @@ from postil.recipes.run_folder import RunFolder
 MAX_PROBLEMS = 100
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory")
 _CUDA_WORDS = ("cuda error", "cudnn", "cublas", "nvml", "no cuda gpus", "cuda driver", "nccl")
+_TOO_LARGE_NOW = ("models.does_not_fit", "recipes.does_not_fit")
+"""What does not fit into the memory that is free at this moment may fit a little later."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -151,7 +153,7 @@ def _ended_by(error: BaseException, spec: RunSpec) -> RunExit:
     cause = cause_of(error)
     if cause == "stopped":
         return RunExit(code=143, cause="stopped")
-    if cause == "memory":
+    if cause == "memory" and not (isinstance(error, PostilError) and error.key in _TOO_LARGE_NOW):
         error = UnavailableError("recipes.out_of_memory", reason=_words(error), threads=spec.threads)
     elif cause == "cuda":
         error = UnavailableError("recipes.gpu_failed", reason=_words(error))
@@ -181,6 +183,11 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def _cause_of_ours(error: PostilError) -> Cause:
+    if error.key in _TOO_LARGE_NOW:
+        return "memory"
+    # weights that could not be read for want of memory, say, are no fault of the weights
+    if error.__cause__ is not None and (behind := cause_of(error.__cause__)) in ("memory", "cuda", "disk"):
+        return behind
     if isinstance(error, TryAgainError):
         return "again"
     if isinstance(error, CannotWriteError):

@@ -69,9 +69,8 @@ def test_every_call_may_fail_once(tmp_path: Path, number: int, again: bool) -> N
         save(run_dir, 1)
         if again:
             save(run_dir, 2)
-        with failing(nth, number) as has_failed:
-            with suppress(CannotWriteError):
-                save(run_dir, 2)
+        with failing(nth, number) as has_failed, suppress(CannotWriteError):
+            save(run_dir, 2)
         found = find_checkpoint(run_dir, pytest.fail)  # type: ignore[arg-type]  # a damaged one would be reported
         assert found is not None and found.step in (1, 2) and (found.step == 2 or not again)
         if not has_failed():
