@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
 
 from postil.data.checks.overlay import Edit, Overlay
 from postil.errors import DataError, PostilError
@@ -125,7 +126,7 @@ def _guarded(work: Any, service: Service, dataset_id: str) -> None:
     """A thread's whole work. What may pass is tried again; a bug of ours ends the check, so that it does not go on."""
     try:
         work(service, dataset_id)
-    except PostilError as error:
+    except (PostilError, DBAPIError, OSError) as error:  # a full disk, a locked database, no room for a process
         _LOG.warning("check of %s: %s", dataset_id, error)
         _WORK.not_before[dataset_id] = time.monotonic() + RETRY_SECONDS
     except Exception as error:

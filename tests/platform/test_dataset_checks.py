@@ -14,6 +14,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from postil.data.files import sandbox
 from postil.errors import CannotWriteError
@@ -150,6 +151,25 @@ def test_a_full_disk_is_waited_out(service: Service, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(type(service.storage), "write", write)
     tend_until(service, lambda: get_dataset(service, account, made.id).state == "ready")
     assert len(failed) == 2
+
+
+@ONLY_SQLITE
+def test_a_locked_database_is_waited_out(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = new_account(service)
+    made = start_upload(service, account, "faq.csv", [pairs()])
+    monkeypatch.setattr(dataset_checks, "RETRY_SECONDS", 0.1)
+    failed: list[int] = []
+    real = dataset_checks._keep
+
+    def keep(*arguments: Any) -> Any:
+        if not failed:
+            failed.append(1)
+            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+        return real(*arguments)
+
+    monkeypatch.setattr(dataset_checks, "_keep", keep)
+    tend_until(service, lambda: get_dataset(service, account, made.id).state == "ready")
+    assert failed
 
 
 def test_a_bug_of_ours_ends_the_check_and_is_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
