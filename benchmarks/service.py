@@ -1,0 +1,303 @@
+"""The service under load, on this machine and over loopback only: figures L1, L2, L3 and L6 of the platform's bars.
+
+    python -m benchmarks.service [L1 L2 L3 L6] [--seconds 60] [--data DIR]
+
+Starts a service of its own, with a real run that trains meanwhile (niced, as always), measures, prints a table and one
+JSON object, and stops everything. Latency is counted from the moment at which a request was due, so that a service that
+stalls is not forgiven the requests that it kept from being sent.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import http.client
+import json
+import os
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+import postil
+from tests.web.running import Running, run_service
+
+NUM_USERS, NUM_ACCOUNTS, REQUESTS_PER_SECOND = 50, 10, 110
+NUM_PAGES, POLL_SECONDS = 200, 2.0
+NUM_UPLOADS, UPLOAD_BYTES = 20, 100_000_000
+NUM_QUESTIONS = 20
+ROWS = "question,answer\n" + "".join(f"What is article {n}?,Article {n} is a teapot of clay.\n" for n in range(60))
+LONG_RUN = {"training.epochs": 100, "evaluation.max_answers": 2}
+
+
+@dataclass
+class Seen:
+    """What came back.
+
+    Args:
+        seconds: of each request, from when it was due.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    def summary(self, took_seconds: float) -> dict[str, Any]:
+        """Rates and percentiles."""
+        cuts = statistics.quantiles(self.seconds, n=100)
+        return {
+            "requests": len(self.seconds),
+            "per_second": round(len(self.seconds) / took_seconds, 1),
+            "p50_ms": round(1000 * cuts[49], 1),
+            "p95_ms": round(1000 * cuts[94], 1),
+            "p99_ms": round(1000 * cuts[98], 1),
+            "max_ms": round(1000 * max(self.seconds), 1),
+            "statuses": dict(sorted(self.statuses.items())),
+            "server_errors": sum(n for status, n in self.statuses.items() if status >= 500),
+        }
+
+
+@dataclass(frozen=True)
+class User:
+    """An account with a data set and a job."""
+
+    headers: dict[str, str]
+    dataset_id: str
+    job_id: str
+
+
+def make_users(running: Running, count: int) -> list[User]:
+    """Accounts, each with a small file and a job; the first one's job trains for minutes, the others wait behind it."""
+    users = []
+    for number in range(count):
+        key = running.key(f"user.{number}")
+        headers = {"authorization": f"Bearer {key}"}
+        with postil.Client(running.address, key) as client, tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "faq.csv"
+            file.write_text(ROWS, "utf-8")
+            data = client.check(client.upload(file))
+            job = client.train(data, settings=LONG_RUN)
+        users.append(User(headers, data.id, job.id))
+    return users
+
+
+def wait_until_running(running: Running, user: User) -> None:
+    """Waits until the first job trains."""
+    ends = time.monotonic() + 120
+    while httpx2.get(f"{running.address}/api/jobs/{user.job_id}", headers=user.headers).json()["state"] != "running":
+        assert time.monotonic() < ends, "no run has started"
+        time.sleep(0.2)
+
+
+def mixed_load(running: Running, users: list[User], seconds: float) -> dict[str, Any]:
+    """L1: 70 % progress, 20 % lists, 8 % edits, 2 % uploads, at a steady rate, while a run trains.
+
+    Fifty connections of ten accounts; an edit is a new name for a data set, an upload sixty rows that are then checked.
+    """
+    chance = random.Random(0)
+
+    async def one(client: httpx2.AsyncClient, user: User, due: float, seen: Seen) -> None:
+        kind = chance.random()
+        if kind < 0.70:
+            request = client.get(f"/api/jobs/{user.job_id}", headers=user.headers)
+        elif kind < 0.90:
+            request = client.get(chance.choice(["/api/jobs", "/api/datasets", "/api/adapters"]), headers=user.headers)
+        elif kind < 0.98:
+            body = {"name": f"faq {chance.random():.6f}"}
+            request = client.patch(f"/api/datasets/{user.dataset_id}", headers=user.headers, json=body)
+        else:
+            sent = {**user.headers, "content-type": "application/octet-stream"}
+            request = client.post("/api/datasets?file_name=more.csv", headers=sent, content=ROWS.encode())
+        reply = await request
+        seen.seconds.append(time.perf_counter() - due)
+        seen.statuses[reply.status_code] += 1
+
+    async def load() -> Seen:
+        seen, tasks = Seen(), []
+        limits = httpx2.Limits(max_connections=NUM_USERS, max_keepalive_connections=NUM_USERS)
+        async with httpx2.AsyncClient(base_url=running.address, timeout=60, limits=limits, trust_env=False) as client:
+            began = time.perf_counter()
+            for number in range(int(seconds * REQUESTS_PER_SECOND)):
+                due = began + number / REQUESTS_PER_SECOND
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                tasks.append(asyncio.create_task(one(client, users[number % len(users)], due, seen)))
+            await asyncio.gather(*tasks)
+        return seen
+
+    began = time.perf_counter()
+    return asyncio.run(load()).summary(time.perf_counter() - began)
+
+
+def open_pages(running: Running, users: list[User], seconds: float) -> dict[str, Any]:
+    """L2: two hundred progress pages that ask every two seconds, with the mark of what they know."""
+    web = web_process(running)
+
+    async def page(client: httpx2.AsyncClient, user: User, ends: float, seen: Seen) -> None:
+        mark = ""
+        while time.perf_counter() < ends:
+            began = time.perf_counter()
+            reply = await client.get(f"/api/jobs/{user.job_id}", headers={**user.headers, "if-none-match": mark})
+            mark = reply.headers.get("etag", "")
+            seen.seconds.append(time.perf_counter() - began)
+            seen.statuses[reply.status_code] += 1
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def load() -> Seen:
+        seen = Seen()
+        limits = httpx2.Limits(max_connections=NUM_PAGES, max_keepalive_connections=NUM_PAGES)
+        async with httpx2.AsyncClient(base_url=running.address, timeout=60, limits=limits, trust_env=False) as client:
+            ends = time.perf_counter() + seconds
+            await asyncio.gather(*(page(client, users[n % len(users)], ends, seen) for n in range(NUM_PAGES)))
+        return seen
+
+    before, began = sum(web.cpu_times()[:2]), time.perf_counter()
+    seen = asyncio.run(load())
+    took = time.perf_counter() - began
+    share = (sum(web.cpu_times()[:2]) - before) / took
+    return {**seen.summary(took), "pages": NUM_PAGES, "cpu_of_one_core": round(share, 3)}
+
+
+def large_uploads(running: Running) -> dict[str, Any]:
+    """L3: twenty files of 100 MB at once, from four accounts; the web process must not grow by what it passes on."""
+    web, keys = web_process(running), [running.key(f"loader.{n}") for n in range(4)]
+    before, most, stop = web.memory_info().rss, [0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.05):
+            most[0] = max(most[0], web.memory_info().rss)
+
+    def send(number: int) -> tuple[bool, str, str]:
+        headers = {"authorization": f"Bearer {keys[number % 4]}", "content-type": "application/octet-stream"}
+        headers["content-length"] = str(UPLOAD_BYTES)
+        digest = hashlib.sha256()
+        connection = http.client.HTTPConnection(running.address.removeprefix("http://"), timeout=300)
+        path = f"/api/datasets?file_name=large-{number}.bin"
+        connection.request("POST", path, body=_pieces(number, digest), headers=headers)
+        reply = connection.getresponse()
+        found = json.loads(reply.read())
+        connection.close()
+        is_right = reply.status == 201 and found["sha256"] == digest.hexdigest()
+        return is_right, keys[number % 4], found.get("id", "")
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    with ThreadPoolExecutor(NUM_UPLOADS) as pool:
+        sent = list(pool.map(send, range(NUM_UPLOADS)))
+    took = time.perf_counter() - began
+    stop.set()
+    watcher.join()
+    for _, key, dataset_id in sent:
+        httpx2.delete(
+            f"{running.address}/api/datasets/{dataset_id}", headers={"authorization": f"Bearer {key}"}, timeout=60
+        )
+    return {
+        "uploads": NUM_UPLOADS,
+        "megabytes_each": UPLOAD_BYTES / 1e6,
+        "right_sha256": sum(is_right for is_right, _, _ in sent),
+        "seconds": round(took, 1),
+        "megabytes_per_second": round(NUM_UPLOADS * UPLOAD_BYTES / 1e6 / took, 1),
+        "rss_before_mb": round(before / 1e6, 1),
+        "rss_growth_mb": round((most[0] - before) / 1e6, 1),
+    }
+
+
+def _pieces(number: int, digest: Any) -> Iterator[bytes]:
+    """A hundred megabytes that no reader takes for a table, different for each file."""
+    piece = b"\0" + random.Random(number).randbytes(999_999)
+    for _ in range(UPLOAD_BYTES // len(piece)):
+        digest.update(piece)
+        yield piece
+
+
+def answer_overhead(running: Running) -> dict[str, Any]:
+    """L6: the first piece of a streamed answer through /v1, against the same question put to the private process."""
+    place = json.loads((running.data / "serving.json").read_text("utf-8"))
+    ways = {
+        "web": (running.address, running.key("asker")),
+        "private": (place["address"], place["token"]),
+    }
+    first: dict[str, list[float]] = {name: [] for name in ways}
+    with httpx2.Client(timeout=60, trust_env=False) as client:
+        for round_number in range(NUM_QUESTIONS + 3):
+            for name, (address, token) in ways.items():
+                seconds = _first_piece(client, address, token)
+                if round_number >= 3:
+                    first[name].append(seconds)
+    overhead = [web - private for web, private in zip(first["web"], first["private"], strict=True)]
+    return {
+        "first_piece_web_ms": round(1000 * statistics.median(first["web"]), 1),
+        "first_piece_private_ms": round(1000 * statistics.median(first["private"]), 1),
+        "overhead_ms": round(1000 * statistics.median(overhead), 1),
+        "pairs": NUM_QUESTIONS,
+    }
+
+
+def _first_piece(client: httpx2.Client, address: str, token: str) -> float:
+    body = {"model": "starter", "stream": True, "max_tokens": 4, "temperature": 0}
+    body |= {"messages": [{"role": "user", "content": "What is article 5?"}]}
+    headers = {"authorization": f"Bearer {token}"}
+    began = time.perf_counter()
+    with client.stream("POST", f"{address}/v1/chat/completions", json=body, headers=headers) as reply:
+        pieces = reply.iter_raw()
+        next(pieces)
+        seconds = time.perf_counter() - began
+        for _ in pieces:
+            pass
+    return seconds
+
+
+def web_process(running: Running) -> psutil.Process:
+    """The web process among the children of `postil web`."""
+    children = psutil.Process(running.process.pid).children()
+    return next(child for child in children if "postil.web" in child.cmdline())
+
+
+BARS = {
+    "L1": "100 requests/s, p95 < 300 ms, p99 < 1 s, no 5xx",
+    "L2": "CPU < 50 % of one core",
+    "L3": "RSS growth < 100 MB, every sha256 right",
+    "L6": "overhead < 50 ms",
+}
+
+
+def main() -> None:
+    """Measures what is asked for, everything by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figures", nargs="*", choices=[*BARS, []], default=[])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--data", type=Path)
+    given = parser.parse_args()
+    wanted = given.figures or list(BARS)
+    found: dict[str, Any] = {"cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"max_account_bytes": 3 << 30}
+        with run_service(given.data or Path(folder) / "data", **settings) as running:
+            found["idle_web_rss_mb"] = round(web_process(running).memory_info().rss / 1e6, 1)
+            if "L6" in wanted:  # before anything trains
+                found["L6"] = answer_overhead(running)
+            if {"L1", "L2"} & set(wanted):
+                users = make_users(running, NUM_ACCOUNTS)
+                wait_until_running(running, users[0])
+            if "L1" in wanted:
+                found["L1"] = mixed_load(running, users, given.seconds)
+            if "L2" in wanted:
+                found["L2"] = open_pages(running, users, min(given.seconds, 30.0))
+            if "L3" in wanted:
+                found["L3"] = large_uploads(running)
+    for name in wanted:
+        print(f"{name}  {BARS[name]}")
+        print("".join(f"    {key:<24}{value}\n" for key, value in found[name].items()))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
