@@ -4,13 +4,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 from typer.main import get_command
 
-import postil
 from postil.cli.admin import admin
 from postil.cli.advise import advise
 from postil.cli.backup import backup
@@ -55,7 +55,7 @@ for _group, _name in ((admin, "admin"), (keys, "keys")):
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"postil {postil.__version__}")
+        typer.echo(f"postil {version('postil')}")
         raise typer.Exit
 
 

@@ -7,7 +7,6 @@ from typing import TypedDict
 
 from rich.rule import Rule
 
-import postil
 from postil.cli.compare import show_answers
 from postil.cli.options import AsJson
 from postil.cli.screen import open_screen
@@ -15,7 +14,7 @@ from postil.cli.train import run_road, show_result
 from postil.config import RunConfig
 from postil.language import say
 
-EXAMPLE = Path(postil.__file__).parent / "demo"
+EXAMPLE = Path(__file__).parents[1] / "demo"
 
 
 class AskedQuestion(TypedDict):

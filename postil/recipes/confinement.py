@@ -9,7 +9,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import postil
 from postil.data.files.landlock import confine, program_files
 from postil.recipes.launch import RunSpec
 
@@ -67,7 +66,7 @@ def python_paths(folder: Path) -> list[Path]:
     found = [Path(sys.prefix), Path(sys.base_prefix)]
     for entry in sys.path:
         path = Path(entry or ".").resolve()
-        found.append(Path(postil.__file__).parent if folder.resolve().is_relative_to(path) else path)
+        found.append(Path(__file__).parents[1] if folder.resolve().is_relative_to(path) else path)
     return [path for path in found if path != Path(path.anchor)]
 
 
