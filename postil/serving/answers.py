@@ -9,8 +9,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from postil.errors import PostilError
-from postil.serving.engine import Delivery, Engine, Failed, Finished, Piece, Ticket
+from postil.serving.engine import Engine
 from postil.serving.openai_wire import ChatRequest, Reply, choice, error_reply, sse, usage
+from postil.serving.requests import Delivery, Failed, Finished, Piece, Ticket
 from postil.serving.tool_text import ToolText
 
 

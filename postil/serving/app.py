@@ -58,7 +58,7 @@ from postil.errors import MissingInputError, PostilError, UnavailableError
 from postil.models.decoding import Sampling
 from postil.serving.access import Access, AccessGuard, answer_error
 from postil.serving.answers import Answering, plain_answer, stream_answer
-from postil.serving.engine import Engine, Wish
+from postil.serving.engine import Engine
 from postil.serving.openai_wire import (
     ChatRequest,
     Reply,
@@ -68,6 +68,7 @@ from postil.serving.openai_wire import (
     model_list,
     parse_chat_request,
 )
+from postil.serving.requests import Wish
 
 MAX_BODY_BYTES, BODY_SECONDS = 8_000_000, 30.0
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")

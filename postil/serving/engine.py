@@ -9,13 +9,11 @@ Only the thread `_run` touches the model. Other threads leave rows and commands 
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -26,7 +24,6 @@ from postil.models.adapter_checks import CheckedAdapter, read_adapter
 from postil.models.adapter_set import AdapterSet
 from postil.models.answer_rows import AnswerRow, advance, computes_by_row, prefill
 from postil.models.decoding import (
-    Sampling,
     answer_budget,
     choose_tokens,
     context_length,
@@ -36,103 +33,11 @@ from postil.models.decoding import (
 )
 from postil.models.generation import AnswerText
 from postil.models.loading import Base
+from postil.serving.requests import Delivery, Failed, Finished, Piece, Row, Ticket, Wish
 from postil.serving.scheduler import Limits, Scheduler
 from postil.serving.shelf import LoadedAdapters, ServedAdapter, Shelf, open_adapter
 
-FinishReason = Literal["stop", "length"]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """More text of one choice."""
-
-    index: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """One choice has ended; num_tokens counts its end token."""
-
-    index: int
-    reason: FinishReason
-    num_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The request cannot be answered any further."""
-
-    error: PostilError
-
-
-Delivery = Piece | Finished | Failed
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a request wants.
-
-    Args:
-        num_choices: answers to the same prompt; the seed of each is one more than that of the one before.
-        stops: text on which answers end besides the format's own.
-        max_new_tokens: None takes the server's limit.
-    """
-
-    sampling: Sampling
-    max_new_tokens: int | None = None
-    num_choices: int = 1
-    stops: tuple[str, ...] = ()
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-
-
-@dataclass(eq=False)
-class _Row:
-    """One choice on its way."""
-
-    index: int
-    adapter: ServedAdapter | None
-    prompt: Sequence[int]
-    budget: int
-    wish: Wish
-    text: AnswerText
-    draw: torch.Generator
-    ticket: "Ticket"
-    cache: AnswerRow = field(default_factory=AnswerRow)
-    last_token: int = 0
-    written: Counter[int] = field(default_factory=Counter)
-    started: float = 0.0
-    is_over: bool = False
-
-    @property
-    def key(self) -> str | None:
-        return self.adapter.key if self.adapter else None
-
-    @property
-    def num_unread(self) -> int:
-        return max(0, len(self.prompt) - self.cache.num_tokens)
-
-
-@dataclass(eq=False)
-class Ticket:
-    """A request that was accepted.
-
-    Args:
-        num_prompt_tokens: of its prompt.
-        deliver: called from the engine's thread.
-    """
-
-    num_prompt_tokens: int
-    deliver: Callable[[Delivery], None]
-    rows: list[_Row] = field(default_factory=list)
-    is_over: bool = False
-
-    def hand_over(self, delivery: Delivery) -> None:
-        """Delivers, unless whoever waited is gone with their event loop."""
-        with suppress(RuntimeError):
-            self.deliver(delivery)
 
 
 class Engine:
@@ -150,7 +55,7 @@ class Engine:
         self._shelf = Shelf(base.name)
         self._loaded = LoadedAdapters(self._adapters, limits.max_loaded_adapters)
         self._loaded_keys: frozenset[str] = frozenset()
-        self._scheduler: Scheduler[_Row] = Scheduler(limits)
+        self._scheduler: Scheduler[Row] = Scheduler(limits)
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._is_closing = False
@@ -272,7 +177,7 @@ class Engine:
         for index in range(wish.num_choices):
             seed = None if wish.sampling.seed is None else wish.sampling.seed + index
             text = AnswerText(chat_format, more_stops=wish.stops)
-            ticket.rows.append(_Row(index, adapter, prompt, budget, wish, text, make_draw(seed), ticket))
+            ticket.rows.append(Row(index, adapter, prompt, budget, wish, text, make_draw(seed), ticket))
         with self._wake:
             if self._is_closing:
                 raise UnavailableError("serving.stopping")
@@ -349,14 +254,14 @@ class Engine:
             if row.ticket.is_over:
                 self._leave(row)
 
-    def _leave(self, row: _Row, seconds: float | None = None) -> None:
+    def _leave(self, row: Row, seconds: float | None = None) -> None:
         with self._wake:
             self._scheduler.leave(row, seconds)
         row.is_over, row.cache = True, AnswerRow()
         if row.adapter is not None:
             self._forget_unused(row.adapter)
 
-    def _welcome(self, row: _Row) -> None:
+    def _welcome(self, row: Row) -> None:
         """Loads what the row needs; an adapter that was taken away meanwhile is not found."""
         row.started = time.monotonic()
         adapter = row.adapter
@@ -389,7 +294,7 @@ class Engine:
             self._loaded.forget(adapter.key)
             self._loaded_keys = self._loaded.keys
 
-    def _read_prompts(self, rows: Sequence[_Row]) -> None:
+    def _read_prompts(self, rows: Sequence[Row]) -> None:
         left = self.limits.prefill_tokens
         for row in rows:
             if left <= 0:
@@ -408,7 +313,7 @@ class Engine:
             except Exception as error:  # this row's; the others go on
                 self._fail([row], _as_known(error))
 
-    def _write(self, rows: Sequence[_Row]) -> None:
+    def _write(self, rows: Sequence[Row]) -> None:
         ready = [row for row in rows if not row.ticket.is_over]
         mixed = [row for row in ready if self._adapters.is_mixable(row.key)]
         batches = [sorted(mixed, key=_by_key)] if mixed else []
@@ -422,7 +327,7 @@ class Engine:
             except Exception as error:  # out of memory, say: these end, the server goes on
                 self._fail(batch, _as_known(error))
 
-    def _take_tokens(self, rows: Sequence[_Row], logits_BV: torch.Tensor) -> None:
+    def _take_tokens(self, rows: Sequence[Row], logits_BV: torch.Tensor) -> None:
         for row, logits_V in zip(rows, logits_BV, strict=True):
             penalize(logits_V, row.written, row.wish.presence_penalty, row.wish.frequency_penalty)
         samplings, draws = [row.wish.sampling for row in rows], [row.draw for row in rows]
@@ -432,7 +337,7 @@ class Engine:
             else:
                 self._take_token(row, token)
 
-    def _take_token(self, row: _Row, token: int) -> None:
+    def _take_token(self, row: Row, token: int) -> None:
         row.last_token = token
         row.written[token] += 1
         piece = row.text.feed(token)
@@ -446,7 +351,7 @@ class Engine:
             self._num_answered += 1
             row.ticket.hand_over(Finished(row.index, "stop" if row.text.stopped else "length", row.text.num_tokens))
 
-    def _fail(self, rows: Sequence[_Row], error: PostilError) -> None:
+    def _fail(self, rows: Sequence[Row], error: PostilError) -> None:
         for ticket in {id(row.ticket): row.ticket for row in rows}.values():
             if not ticket.is_over:
                 ticket.is_over = True
@@ -455,7 +360,7 @@ class Engine:
                 self._leave(row)
 
 
-def _by_key(row: _Row) -> str:
+def _by_key(row: Row) -> str:
     return row.key or ""
 
 

@@ -313,7 +313,7 @@ def test_the_layer_around_the_engine_is_thin(served: Served) -> None:
 def first_piece_seconds(served: Served) -> float:
     from queue import Queue
 
-    from postil.serving.engine import Wish
+    from postil.serving.requests import Wish
 
     engine, deliveries = served.engine, Queue[Any]()
     adapter = engine.find_adapter("shop")

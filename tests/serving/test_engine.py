@@ -14,7 +14,8 @@ from postil.errors import TooManyError, UnavailableError, UsageError
 from postil.models.decoding import Sampling
 from postil.models.generation import generate_answers
 from postil.models.loading import load_base
-from postil.serving.engine import Engine, Failed, Finished, Piece, Wish
+from postil.serving.engine import Engine
+from postil.serving.requests import Failed, Finished, Piece, Wish
 from postil.serving.scheduler import Limits
 from tests.adapters import make_adapter
 
