@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class _Wanted:
     model: str
     revision: str | None
     hub: str
+    token: str | None = field(default=None, repr=False)
 
 
 def tend_downloads(service: Service) -> bool:
@@ -78,7 +79,7 @@ def download(service: Service, wanted: _Wanted) -> None:
         return
     last: Mapping[str, Any] = {}
     written_at = 0.0
-    for told in _run_child(wanted, find_hub_token(service, wanted.hub)):
+    for told in _run_child(replace(wanted, token=find_hub_token(service, wanted.hub))):
         if "done" not in told:
             last = told
         elif time.monotonic() - written_at >= WRITE_SECONDS:
@@ -109,7 +110,7 @@ def _guarded(service: Service, wanted: _Wanted) -> None:
         _WORK.not_before[wanted.id] = time.monotonic() + WRITE_SECONDS
 
 
-def _run_child(wanted: _Wanted, token: str | None) -> Iterator[Mapping[str, Any]]:
+def _run_child(wanted: _Wanted) -> Iterator[Mapping[str, Any]]:
     """What the child tells, line by line; it does not outlive this."""
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", CHILD_MODULE],
@@ -123,7 +124,7 @@ def _run_child(wanted: _Wanted, token: str | None) -> Iterator[Mapping[str, Any]
     assert child.stdin is not None and child.stdout is not None
     try:
         # A token goes through the pipe: command lines and environments of processes can be looked at.
-        request = {"model": wanted.model, "revision": wanted.revision, "hub": wanted.hub, "token": token}
+        request = {"model": wanted.model, "revision": wanted.revision, "hub": wanted.hub, "token": wanted.token}
         child.stdin.write(json.dumps(request) + "\n")
         child.stdin.flush()
         for line in child.stdout:

@@ -58,5 +58,6 @@ def test_the_downloading_process_gets_it_by_its_pipe_alone(tmp_path: Path, monke
     (tmp_path / "told.py").write_text(child, "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(base_downloads, "CHILD_MODULE", "told")
-    wanted = base_downloads._Wanted("base_x", "org/model", None, "hf")
-    assert list(base_downloads._run_child(wanted, CANARY)) == [{"token": CANARY, "is_seen": False}]
+    wanted = base_downloads._Wanted("base_x", "org/model", None, "hf", CANARY)
+    assert CANARY not in repr(wanted)
+    assert list(base_downloads._run_child(wanted)) == [{"token": CANARY, "is_seen": False}]
