@@ -31,9 +31,11 @@ slow: $(VENV)/.installed-dev
 services: $(BIN)/python
 	$(BIN)/python -m tools.services install
 
-# Twenty thousand broken files, read as `postil check` reads; at most half an hour. See tools/fuzz.
+# Twenty thousand broken files, read as `postil check` reads, at most half an hour (tools/fuzz); then 500 random kills
+# of runs, supervisor and zygote, at most an hour (tools/crash.py).
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.fuzz
+	$(BIN)/python -m tools.crash --kills 500
 
 # The starter base model, from the corpus to the exported weights: hours. See tools/starter.
 starter: $(VENV)/.installed-dev
