@@ -190,7 +190,7 @@ def publish_job(service: Service, working: WorkingJob, folder: Path, reader: Run
             if has_adapter:
                 adapters.publish(session, service, job, adapter, stored)
             price = _settle(session, service, job, folder)
-            values = {
+            values: dict[str, Any] = {
                 "actual": _actual(working, reader, price),
                 "error": None,
                 "progress": reader.progress(service.now()),

@@ -171,7 +171,7 @@ def request_cancel(service: Service, account_id: str, job_id: str) -> JobView:
             job.wish, job.updated_at = "cancel", service.now()
         elif job.state in WAITING:
             settle_or_refund(session, service, job, "cancelled")
-            change_state(session, job.id, [job.state], "cancelled", job.attempt, now=service.now())  # type: ignore[list-item]
+            change_state(session, job.id, [job.state], "cancelled", job.attempt, now=service.now())
         session.flush()
         return view_of(session, service, own_job(session, account_id, job_id))
 

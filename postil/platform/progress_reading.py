@@ -105,7 +105,8 @@ class RunReader:
         if len(steps) <= 2 * RECENT_STEP_EVENTS:
             return
         recent = set(map(id, steps[-RECENT_STEP_EVENTS:]))
-        kept, is_first = [], False
+        kept: list[AnyEvent] = []
+        is_first = False
         for event in self._kept:
             if not isinstance(event, StepDone | Pace):
                 kept.append(event)

@@ -29,8 +29,9 @@ def make_spec(session: Session, service: Service, job: Job, slot: Slot, folder: 
         UsageError: the job's settings are wrong.
         TryAgainError: the data set is still being checked.
     """
+    readable: tuple[str, ...] = ()
     if slot.kind == "fake":
-        config, readable = _fake_config(job), ()
+        config = _fake_config(job)
     else:
         source = training_source(session, service, job.account_id, str(job.dataset_id), job.dataset_version)
         base, base_folder = _base(session, job)

@@ -220,9 +220,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_jobs_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_dataset_id"), ["dataset_id"], unique=False)
         batch_op.create_index("ix_jobs_of_account", ["account_id", "created_at"], unique=False)
-        batch_op.create_index(
-            "ix_jobs_queue", ["state", "account_id", "priority", "queued_at"], unique=False
-        )
+        batch_op.create_index("ix_jobs_queue", ["state", "account_id", "priority", "queued_at"], unique=False)
 
     op.create_table(
         "adapters",
