@@ -123,7 +123,7 @@ def mixed_load(running: Running, users: list[User], seconds: float) -> dict[str,
     async def load() -> Seen:
         seen, tasks = Seen(), []
         limits = httpx2.Limits(max_connections=NUM_USERS, max_keepalive_connections=NUM_USERS)
-        async with httpx2.AsyncClient(base_url=running.address, timeout=60, limits=limits, trust_env=False) as client:
+        async with httpx2.AsyncClient(base_url=running.address, timeout=300, limits=limits, trust_env=False) as client:
             began = time.perf_counter()
             for number in range(int(seconds * REQUESTS_PER_SECOND)):
                 due = began + number / REQUESTS_PER_SECOND
@@ -153,7 +153,7 @@ def open_pages(running: Running, users: list[User], seconds: float) -> dict[str,
     async def load() -> Seen:
         seen = Seen()
         limits = httpx2.Limits(max_connections=NUM_PAGES, max_keepalive_connections=NUM_PAGES)
-        async with httpx2.AsyncClient(base_url=running.address, timeout=60, limits=limits, trust_env=False) as client:
+        async with httpx2.AsyncClient(base_url=running.address, timeout=300, limits=limits, trust_env=False) as client:
             ends = time.perf_counter() + seconds
             await asyncio.gather(*(page(client, users[n % len(users)], ends, seen) for n in range(NUM_PAGES)))
         return seen

@@ -105,6 +105,10 @@ class House:
         self.screen.say("cli.web.next", address=address)
         self.screen.result({"address": address, "data": str(self.settings.data_dir), "pid": os.getpid()})
 
+    def leave(self) -> None:
+        """Forgets where answers came from; nobody is to ask there any more."""
+        (self.settings.data_dir / "serving.json").unlink(missing_ok=True)
+
     def _log(self, name: str) -> IO[bytes]:
         folder = self.settings.data_dir / "logs"
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +154,7 @@ class House:
                     self._say_once("cli.web.no_serving_because", reason=said.get("error", {}).get("message", "?"))
 
     def _serving_ended(self, child: Child, code: int) -> None:
-        (self.settings.data_dir / "serving.json").unlink(missing_ok=True)
+        self.leave()
         if child.has_given_up:  # the rest of the service is of use without it; it is tried again, slowly
             child.has_given_up = False
             child.next_start_seconds += 60

@@ -38,6 +38,7 @@ def web(
             house.greet(service)
             children = [house.web, house.supervisor, *([] if without_serving else [house.serving])]
             watch(children, stop.is_set)
+            house.leave()
     finally:
         service.database.engine.dispose()
     failed = next((child for child in children if child.has_given_up), None)

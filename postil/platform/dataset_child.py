@@ -13,6 +13,8 @@ from postil.platform.settings import ServiceSettings
 from postil.platform.tables import Dataset
 
 _LARGEST_UNPACKED_BYTES = 1 << 30
+_NICE = 5
+"""Gives way to pages and answers, and runs give way to it."""
 _WAIT_FACTOR = 3
 """A child that others leave no processor to is waited for so much longer than its own seconds."""
 
@@ -74,4 +76,5 @@ def limits_of(settings: ServiceSettings) -> Limits:
         memory_bytes=settings.check_memory_bytes,
         wait_seconds=float(_WAIT_FACTOR * settings.check_seconds),
         file_bytes=_LARGEST_UNPACKED_BYTES,
+        nice=_NICE,
     )

@@ -12,7 +12,7 @@ things belong to whom is not decided here: ownership is part of the platform's q
     admin     /api/admin                                             no      yes, of an admin
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -133,10 +133,10 @@ def look_up(service: Service, secret: str, is_key: bool, address: str = "") -> V
     return Visitor(account, frozenset(scopes), secret, False)
 
 
-def needs(scope: ScopeName) -> Callable[[Request], Visitor]:
+def needs(scope: ScopeName) -> Callable[[Request], Awaitable[Visitor]]:
     """A dependency that hands a route its visitor, when what carries the visitor allows `scope`."""
 
-    def visitor(request: Request) -> Visitor:
+    async def visitor(request: Request) -> Visitor:  # async: it waits for nothing, and needs no thread
         found: Visitor | None = getattr(request.state, "visitor", None)
         if found is None:
             raise NotAllowedError("web.not_signed_in", is_signed_in=False)
@@ -171,7 +171,7 @@ def clear_session(response: Response) -> None:
     response.delete_cookie(SECURE_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
 
 
-def get_service(request: Request) -> Service:
+async def get_service(request: Request) -> Service:
     """The service that this app stands before."""
     service: Service = request.app.state.service
     return service

@@ -4,6 +4,7 @@ The parent starts the child, sends it one job on its standard input, and gets fr
 length of four bytes (big-endian), then msgpack. However the child ends, the parent goes on with a plain error.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,12 +39,14 @@ class Limits:
         memory_bytes: address space above what Python and Postil themselves need.
         wait_seconds: how long the parent waits for the child in total; its own work between frames does not count.
         file_bytes: the largest file that it may write, in its scratch folder if it has one.
+        nice: how far it gives way to other processes, where the system knows such a thing.
     """
 
     cpu_seconds: int = 60
     memory_bytes: int = 1 << 30
     wait_seconds: float = 180.0
     file_bytes: int = 0
+    nice: int = 0
 
 
 def limits_in_force() -> dict[str, bool]:
@@ -85,6 +88,9 @@ def run_in_child(job: str, arguments: Mapping[str, Any], limits: Limits = Limits
         env=_child_environment(arguments.get("scratch")),
     )
     assert child.stdin is not None and child.stdout is not None
+    if limits.nice and os.name == "posix":
+        with contextlib.suppress(ProcessLookupError):  # it has ended already, and is heard of below
+            os.setpriority(os.PRIO_PROCESS, child.pid, limits.nice)
     reader = _FrameReader(child, child.stdout, limits.wait_seconds)
     try:
         _send(child.stdin, msgspec.msgpack.encode(request))
