@@ -4,6 +4,7 @@ import pytest
 
 from postil.errors import ConflictError, MissingInputError
 from postil.platform import ledger
+from postil.platform.job_logs import read_log
 from postil.platform.job_views import error_view, get_job, list_jobs
 from postil.platform.jobs import (
     AT_WORK,
@@ -20,6 +21,7 @@ from postil.platform.jobs import (
 )
 from postil.platform.service import Service
 from postil.platform.tables import Job, LedgerEntry
+from postil.recipes.launch import attempt_folder
 from tests.platform.rows import add_account, new_job
 
 
@@ -162,3 +164,15 @@ def test_an_error_is_told_in_the_readers_language_or_in_the_runs_own_words() -> 
     assert known is not None and "Xid 79" in known.message and known.hint
     unknown = error_view({"key": "of.another.version", "values": {}, "message": "As it was said.", "hint": "Do this."})
     assert unknown is not None and (unknown.message, unknown.hint) == ("As it was said.", "Do this.")
+
+
+def test_the_log_is_the_owners_and_names_no_path(service: Service) -> None:
+    ann, bob = add_account(service, "ann"), add_account(service, "bob")
+    job_id = add_job(service, ann, "failed")
+    assert read_log(service, ann, job_id) == ""
+    place = attempt_folder(run_folder(service, job_id), 1)
+    place.mkdir(parents=True)
+    (place / "stderr").write_text(f"Traceback in {place}/x\n", "utf-8")
+    assert read_log(service, ann, job_id) == f"Traceback in DATA/runs/{job_id}/attempts/1/x\n"
+    with pytest.raises(MissingInputError):
+        read_log(service, bob, job_id)
