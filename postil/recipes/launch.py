@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -263,12 +263,16 @@ def _written_pid(folder: Path, attempt: int) -> int | None:
 
 def holds_lock(pid: int, folder: Path) -> bool:
     """True when the process has this folder's `run.lock` open, deleted or not."""
+    wanted = str(folder.resolve() / LOCK_NAME)
     try:
-        links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+        entries = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return False
-    wanted = str(folder.resolve() / LOCK_NAME)
-    return any(link.removesuffix(" (deleted)") == wanted for link in links)
+    for entry in entries:
+        with suppress(OSError):  # the process has closed it meanwhile
+            if os.readlink(entry).removesuffix(" (deleted)") == wanted:
+                return True
+    return False
 
 
 def signal_run(pid: int, folder: Path, number: int = signal.SIGTERM) -> bool:

@@ -90,6 +90,18 @@ def test_no_signal_reaches_a_process_that_is_not_the_runs(tmp_path: Path) -> Non
         bystander.wait()
 
 
+def test_a_run_that_opens_and_closes_files_is_found_every_time(tmp_path: Path) -> None:
+    lock = take_run_lock(tmp_path)
+    code = "while True:\n    [open('/dev/null') for _ in range(20)]"
+    child = subprocess.Popen([sys.executable, "-c", code], pass_fds=(lock,))
+    os.close(lock)
+    try:
+        assert all(holds_lock(child.pid, tmp_path) for _ in range(300))
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_the_log_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     line = encode_event(PhaseStarted(phase="read"))
     log = tmp_path / "events.jsonl"
