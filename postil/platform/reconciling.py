@@ -64,6 +64,7 @@ class Reconciler:
         self._told_at: dict[str, float] = {}
         self._publish_at: dict[str, tuple[float, int]] = {}
         self._due: dict[str, float] = {}
+        self._was_ready = False
         self._started_at = service.now()
 
     def tick(self) -> None:
@@ -73,8 +74,9 @@ class Reconciler:
             DBAPIError: the database does not answer; nothing is lost by trying again.
         """
         is_ready = self.backend.tend()
-        if self._is_due(HEARTBEAT, HEARTBEAT_SECONDS):
+        if self._is_due(HEARTBEAT, HEARTBEAT_SECONDS) or is_ready != self._was_ready:
             self._beat(is_ready)
+            self._was_ready = is_ready
         for working in self._jobs_at_work():
             try:
                 self._look_after(working)
