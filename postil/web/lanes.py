@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from postil.errors import TooManyError
 
-NUM_QUICK, NUM_HASHING, NUM_SUBMITS, NUM_CHECKS, NUM_UPLOADS = 4, 2, 2, 3, 48
+NUM_QUICK, NUM_HASHING, NUM_SUBMITS, NUM_CHECKS, NUM_UPLOADS = 8, 2, 2, 3, 48
 MOST_UPLOADS_OF_ACCOUNT, MOST_CHECKS_OF_ACCOUNT, MOST_ANSWERS_OF_ACCOUNT = 8, 2, 8
 
 Result = TypeVar("Result")
