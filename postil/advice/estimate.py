@@ -22,9 +22,9 @@ from postil.models.memory import RUNTIME_BYTES, bytes_to_train
 USUAL_SPREAD = 0.08
 """Half-width of a measured range, where the measured steps say less: machines are never quite still."""
 MEMORY_SLACK = 1.15
-CPU_GROWTH = 3.0
-"""On a CPU the allocator keeps what steps free and its heap frays: after 140 steps two to three times what the few of a
-calibration took above the program itself (starter: 0.70 GB after 10 steps, 0.89 after 40, 1.33 after 140)."""
+CPU_GROWTH = 5.0
+"""On a CPU the allocator keeps what steps free and its heap frays: after 81 to 228 steps 2.8 to 4.8 times what the few
+of a calibration took above the program itself (starter, five data sets: docs/results/advice.md)."""
 MODEL_ERROR = (0.85, 1.1)
 """The memory model against measurement; `tests/models/test_memory.py`."""
 

@@ -329,7 +329,7 @@ def page(data: Path, arms: Mapping[str, tuple[str, Arm, Arm]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the real files")
-    parser.add_argument("--only", nargs="*", default=["o03", "o16", "o17", "o10"])
+    parser.add_argument("--only", nargs="*", default=["o03", "o16", "o17", "o10", "o07"])
     args = parser.parse_args()
     arms: dict[str, tuple[str, Arm, Arm]] = {}
     for name in args.only:
