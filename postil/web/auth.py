@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from postil.errors import NotAllowedError
-from postil.language import use_language
+from postil.language import LANGUAGES, use_language
 from postil.platform.accounts import AccountView
 from postil.platform.api_keys import find_key
 from postil.platform.service import Service
@@ -87,8 +87,8 @@ class Gate:
                 has_key = "authorization" in headers
                 raise NotAllowedError("web.unknown_key" if has_key else "web.not_signed_in", is_signed_in=False)
             scope["state"]["visitor"] = visitor
-            if visitor.account.language in ("en", "zh"):
-                use_language(visitor.account.language)
+            if chosen := next((known for known in LANGUAGES if known == visitor.account.language), None):
+                use_language(chosen)
         await self.app(scope, receive, send)
 
 
