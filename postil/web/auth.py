@@ -30,6 +30,7 @@ from postil.platform.api_keys import find_key
 from postil.platform.service import Service
 from postil.platform.sign_ins import find_session
 from postil.web.errors import Refused
+from postil.web.lanes import refuse_crowd
 
 ScopeName = Literal["read", "train", "chat", "person", "admin"]
 PUBLIC = frozenset(
@@ -81,6 +82,7 @@ class Gate:
         if scope["method"] not in SAFE_METHODS and not is_own_page(headers):
             raise Refused(403, "web.forged")
         if (scope["method"], scope["path"]) not in PUBLIC:
+            refuse_crowd()
             address = scope["client"][0] if scope["client"] else ""
             visitor = await anyio.to_thread.run_sync(find_visitor, self.service, headers, address)
             if visitor is None:

@@ -248,3 +248,11 @@ def test_a_job_that_has_not_changed_is_not_sent_again(anna: TestClient, service:
     changed = anna.get(f"/api/jobs/{job}", headers={"if-none-match": mark})
     assert (changed.status_code, changed.json()["state"]) == (200, "paused")
     assert changed.headers["etag"] != mark
+
+
+def test_a_crowd_is_turned_away_at_once(app: FastAPI, anna: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("postil.web.lanes.MOST_WAITING", 0)
+    reply = anna.get("/api/account")
+    assert (reply.status_code, error_of(reply)["code"]) == (503, "web.crowded")
+    assert int(reply.headers["retry-after"]) == 2
+    assert anna.get("/healthz").status_code == 200
