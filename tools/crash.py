@@ -23,17 +23,17 @@ from pathlib import Path
 from sqlalchemy import select
 
 from postil.config import RunConfig
-from postil.platform.accounts import register
+from postil.platform.accounts.accounts import register
 from postil.platform.administration import HEARTBEAT
-from postil.platform.audit import recompute
-from postil.platform.job_requests import JobRequest
-from postil.platform.jobs import AT_WORK, ENDED, run_folder
-from postil.platform.run_specs import submitted_settings
+from postil.platform.datasets.uploads import start_upload
+from postil.platform.jobs.jobs import AT_WORK, ENDED, run_folder
+from postil.platform.jobs.requests import JobRequest
+from postil.platform.jobs.run_specs import submitted_settings
+from postil.platform.jobs.submitting import submit_job
+from postil.platform.money.audit import recompute
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
-from postil.platform.submitting import submit_job
-from postil.platform.tables import Adapter, BaseModelEntry, Dataset, Job, LedgerEntry, Machine
-from postil.platform.uploads import start_upload
+from postil.platform.store.tables import Adapter, BaseModelEntry, Dataset, Job, LedgerEntry, Machine
 from postil.recipes.launch import RunSpec, find_exit, find_pid, start_run
 from postil.recipes.run_lock import is_alive
 from postil.testing.tiny import make_tiny_model

@@ -3,7 +3,7 @@
     python -m tools.migration "what changes"
     python -m tools.migration --baseline      makes the first one anew; only before anything is released
 
-Then set HEAD in postil/platform/migrating.py, and read what was written: renames look like a loss to a machine.
+Then set HEAD in postil/platform/store/migrating.py, and read what was written: renames look like a loss to a machine.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from pathlib import Path
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from postil.platform.database import open_database
-from postil.platform.migrating import FOLDER, alembic_config
+from postil.platform.store.database import open_database
+from postil.platform.store.migrating import FOLDER, alembic_config
 
 
 def write_revision(message: str, number: str) -> Path:

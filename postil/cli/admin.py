@@ -26,7 +26,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Makes an admin; the data folder, too, where there is none yet."""
-    from postil.platform.accounts import create_account
+    from postil.platform.accounts.accounts import create_account
 
     screen = open_screen(as_json)
     password = read_password() if password_stdin else ask_for_password()
@@ -43,8 +43,8 @@ def reset(
     as_json: AsJson = False,
 ) -> None:
     """Prints a link that sets a password once, alone on its line."""
-    from postil.platform.accounts import get_account_by_name
-    from postil.platform.one_time_links import LIFETIME, make_reset_link
+    from postil.platform.accounts.accounts import get_account_by_name
+    from postil.platform.accounts.one_time_links import LIFETIME, make_reset_link
 
     screen = open_screen(as_json)
     with opened(data) as service:
@@ -69,7 +69,7 @@ def ask_for_password() -> str:
     Raises:
         UsageError: there is no terminal, or the two differ.
     """
-    from postil.platform.passwords import MIN_LETTERS
+    from postil.platform.accounts.passwords import MIN_LETTERS
 
     if not sys.stdin.isatty():
         raise UsageError("cli.admin.create.no_terminal")

@@ -16,7 +16,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Says where the copy is."""
-    from postil.platform.backups import backup as copy_database
+    from postil.platform.store.backups import backup as copy_database
 
     screen = open_screen(as_json)
     with opened(data) as service:

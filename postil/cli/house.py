@@ -19,8 +19,8 @@ from postil.cli.screen import Screen
 from postil.errors import CannotWriteError, UsageError
 from postil.language import say
 from postil.operating_system import os_reason
-from postil.platform.accounts import has_admin
-from postil.platform.one_time_links import LIFETIME, make_first_admin_link
+from postil.platform.accounts.accounts import has_admin
+from postil.platform.accounts.one_time_links import LIFETIME, make_first_admin_link
 from postil.platform.service import Service
 from postil.platform.settings import ServiceSettings
 

@@ -16,7 +16,7 @@ from postil.errors import UsageError
 from postil.language import say
 
 if TYPE_CHECKING:
-    from postil.platform.api_keys import ApiKeyView
+    from postil.platform.accounts.api_keys import ApiKeyView
     from postil.platform.service import Service
 
 keys = typer.Typer(cls=TaughtGroup, help="cli.keys.help", callback=show_verbs, invoke_without_command=True)
@@ -37,8 +37,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Prints the key and nothing else, so that a script can take it."""
-    from postil.platform.accounts import get_account_by_name
-    from postil.platform.api_keys import make_key
+    from postil.platform.accounts.accounts import get_account_by_name
+    from postil.platform.accounts.api_keys import make_key
 
     if days is not None and not 1 <= days <= MAX_DAYS:
         raise UsageError("cli.keys.create.bad_days", days=days)
@@ -56,8 +56,8 @@ def create(
 @keys.command("list", cls=TaughtCommand, help="cli.keys.list.help")
 def list_all(account: AccountOption, data: DataOption = None, as_json: AsJson = False) -> None:
     """A line for each, with those that have ended."""
-    from postil.platform.accounts import get_account_by_name
-    from postil.platform.api_keys import list_keys
+    from postil.platform.accounts.accounts import get_account_by_name
+    from postil.platform.accounts.api_keys import list_keys
 
     screen = open_screen(as_json)
     with opened(data) as service:
@@ -79,8 +79,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """By its identifier or by how it begins; of a whole key that was pasted the secret is not looked at."""
-    from postil.platform.accounts import get_account_by_name
-    from postil.platform.api_keys import revoke_key
+    from postil.platform.accounts.accounts import get_account_by_name
+    from postil.platform.accounts.api_keys import revoke_key
 
     screen = open_screen(as_json)
     with opened(data) as service:

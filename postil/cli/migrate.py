@@ -9,8 +9,8 @@ from postil.operating_system import os_reason
 
 def migrate(data: DataOption = None, as_json: AsJson = False) -> None:
     """Says what was done."""
-    from postil.platform.migrating import HEAD
-    from postil.platform.migrating import migrate as renew_tables
+    from postil.platform.store.migrating import HEAD
+    from postil.platform.store.migrating import migrate as renew_tables
 
     screen = open_screen(as_json)
     settings = settings_of(data)

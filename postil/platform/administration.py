@@ -14,12 +14,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from postil.errors import MissingInputError, PostilError
-from postil.platform.accounts import AccountView, account_row, view_account
+from postil.platform.accounts.accounts import AccountView, account_row, view_account
 from postil.platform.ids import is_id
-from postil.platform.job_views import JobView
-from postil.platform.jobs import ENDED, request_cancel
+from postil.platform.jobs.jobs import ENDED, request_cancel
+from postil.platform.jobs.views import JobView
 from postil.platform.service import Service
-from postil.platform.tables import Account, Job, Machine
+from postil.platform.store.tables import Account, Job, Machine
 
 HEARTBEAT = "supervisor"
 ALIVE_FOR = timedelta(seconds=30)

@@ -9,16 +9,16 @@ from sqlalchemy import select
 
 from postil.errors import DataError, MissingInputError, TryAgainError
 from postil.models.manifest import write_text_atomically
-from postil.platform import ledger
-from postil.platform.backends import Backend
-from postil.platform.base_downloads import tend_downloads
-from postil.platform.dataset_checks import tend_checks
-from postil.platform.datasets import training_source
-from postil.platform.deletion import finish_deletions
-from postil.platform.jobs import AT_WORK, change_state, delete_run_folder
+from postil.platform.accounts.deletion import finish_deletions
+from postil.platform.bases.downloads import tend_downloads
+from postil.platform.datasets.checks import tend_checks
+from postil.platform.datasets.datasets import training_source
+from postil.platform.jobs.backends import Backend
+from postil.platform.jobs.jobs import AT_WORK, change_state, delete_run_folder
+from postil.platform.money import ledger
 from postil.platform.service import Service
+from postil.platform.store.tables import Job, Machine
 from postil.platform.stored_errors import StoredError
-from postil.platform.tables import Job, Machine
 from postil.platform.upkeep import keep_up
 from postil.recipes.run_lock import is_alive
 

@@ -13,17 +13,17 @@ from typing import Any, Literal
 
 from postil.data.files.landlock import landlock_version
 from postil.errors import PostilError
-from postil.platform.accounts import has_admin
+from postil.platform.accounts.accounts import has_admin
 from postil.platform.administration import look_at_health
-from postil.platform.backups import list_backups
-from postil.platform.database import open_database
-from postil.platform.database_health import check_file_system, check_sqlite
-from postil.platform.migrating import HEAD, find_revision
 from postil.platform.redaction import redact
-from postil.platform.secrets import SECRET_KEY
 from postil.platform.service import Service, utc_now
 from postil.platform.settings import ServiceSettings
-from postil.platform.storage import open_storage
+from postil.platform.store.backups import list_backups
+from postil.platform.store.database import open_database
+from postil.platform.store.database_health import check_file_system, check_sqlite
+from postil.platform.store.migrating import HEAD, find_revision
+from postil.platform.store.secrets import SECRET_KEY
+from postil.platform.store.storage import open_storage
 
 LOW_DISK_BYTES = 2_000_000_000
 _OLD_BACKUP = timedelta(days=2)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from postil.errors import CannotWriteError
 from postil.operating_system import os_reason
-from postil.platform.database import Database, open_database
 from postil.platform.limits import Limits
-from postil.platform.migrating import prepare_database
-from postil.platform.secrets import make_secret_key
 from postil.platform.settings import ServiceSettings
-from postil.platform.storage import Storage, open_storage
+from postil.platform.store.database import Database, open_database
+from postil.platform.store.migrating import prepare_database
+from postil.platform.store.secrets import make_secret_key
+from postil.platform.store.storage import Storage, open_storage
 
 
 def utc_now() -> datetime:

@@ -20,13 +20,13 @@ from pathlib import Path
 from types import FrameType
 
 from postil.errors import PostilError
-from postil.platform.backends import Backend, LocalBackend
 from postil.platform.chores import Chores
-from postil.platform.reconciling import Reconciler
+from postil.platform.jobs.backends import Backend, LocalBackend
+from postil.platform.jobs.reconciling import Reconciler
+from postil.platform.jobs.slots import find_slots
 from postil.platform.redaction import redact_logs
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
-from postil.platform.slots import find_slots
 from postil.recipes.run_lock import take_lock
 
 AFTER_ERROR_SECONDS = 1.0

@@ -7,13 +7,13 @@ from datetime import timedelta
 from sqlalchemy import delete, or_, select
 
 from postil.errors import PostilError
-from postil.platform.adapters import adapter_id_of, storage_key, sweep
-from postil.platform.backups import backup_daily
-from postil.platform.jobs import ENDED
+from postil.platform.accounts.sign_ins import IDLE
+from postil.platform.adapters.adapters import adapter_id_of, storage_key, sweep
+from postil.platform.jobs.jobs import ENDED
 from postil.platform.service import Service
-from postil.platform.sign_ins import IDLE
-from postil.platform.storage import LocalStorage
-from postil.platform.tables import Job, Machine, OneTimeLink, SignIn
+from postil.platform.store.backups import backup_daily
+from postil.platform.store.storage import LocalStorage
+from postil.platform.store.tables import Job, Machine, OneTimeLink, SignIn
 
 # No upload takes this long.
 LEFTOVER = timedelta(days=1)

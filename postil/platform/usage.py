@@ -7,11 +7,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from postil.errors import CannotWriteError, QuotaError
-from postil.platform.bills import Balance, balance_of
-from postil.platform.jobs import ENDED
+from postil.platform.jobs.jobs import ENDED
+from postil.platform.money.bills import Balance, balance_of
 from postil.platform.service import Service
-from postil.platform.storage import in_megabytes
-from postil.platform.tables import Adapter, Dataset, DatasetVersion, Job
+from postil.platform.store.storage import in_megabytes
+from postil.platform.store.tables import Adapter, Dataset, DatasetVersion, Job
 
 LEAST_FREE_BYTES = 500 << 20
 """Under so much room on the disk no job starts: checkpoints and the adapter need it."""

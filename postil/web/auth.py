@@ -25,10 +25,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from postil.errors import NotAllowedError
 from postil.language import LANGUAGES, use_language
-from postil.platform.accounts import AccountView
-from postil.platform.api_keys import find_key
+from postil.platform.accounts.accounts import AccountView
+from postil.platform.accounts.api_keys import find_key
+from postil.platform.accounts.sign_ins import find_session
 from postil.platform.service import Service
-from postil.platform.sign_ins import find_session
 from postil.web.errors import Refused
 from postil.web.lanes import refuse_crowd
 

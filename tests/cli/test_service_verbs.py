@@ -12,12 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from postil.platform.api_keys import find_key
-from postil.platform.migrating import HEAD
-from postil.platform.one_time_links import use_link
+from postil.platform.accounts.api_keys import find_key
+from postil.platform.accounts.one_time_links import use_link
+from postil.platform.accounts.sign_ins import sign_in
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
-from postil.platform.sign_ins import sign_in
+from postil.platform.store.migrating import HEAD
 from tests.cli.conftest import Shell, last_json
 from tests.platform.conftest import cheap_passwords  # noqa: F401  # a fixture
 

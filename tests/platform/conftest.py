@@ -17,7 +17,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy.engine import make_url
 
-from postil.platform import passwords
+from postil.platform.accounts import passwords
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
 from tools import services

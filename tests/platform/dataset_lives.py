@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from postil.platform.dataset_checks import check_dataset
-from postil.platform.dataset_views import DatasetView, get_dataset
+from postil.platform.datasets.checks import check_dataset
+from postil.platform.datasets.uploads import start_upload
+from postil.platform.datasets.views import DatasetView, get_dataset
 from postil.platform.ids import new_id
 from postil.platform.service import Service
-from postil.platform.tables import Account
-from postil.platform.uploads import start_upload
+from postil.platform.store.tables import Account
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 QUESTIONS = 6

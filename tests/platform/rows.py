@@ -12,7 +12,7 @@ from postil.data.options import ReadOptions
 from postil.models.base_folder import STARTER
 from postil.platform.ids import new_id
 from postil.platform.service import Service
-from postil.platform.tables import Account, Dataset, DatasetVersion, Job
+from postil.platform.store.tables import Account, Dataset, DatasetVersion, Job
 from tests.platform.dataset_lives import pairs
 
 

@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
-from postil.platform.api_keys import make_key
-from postil.platform.one_time_links import make_reset_link
+from postil.platform.accounts.api_keys import make_key
+from postil.platform.accounts.one_time_links import make_reset_link
+from postil.platform.accounts.sign_ins import sign_in
 from postil.platform.redaction import GONE, Redaction, redact
 from postil.platform.service import Service
-from postil.platform.sign_ins import sign_in
 from postil.web.logs import JsonLines
 from tests.platform.conftest import PASSWORD
 
@@ -56,7 +56,7 @@ def test_the_filter_reaches_messages_arguments_fields_and_traces(
     service: Service, formatter: logging.Formatter
 ) -> None:
     """With real secrets of the service, logged in every way that a library might."""
-    from postil.platform.accounts import create_account
+    from postil.platform.accounts.accounts import create_account
 
     account = create_account(service, "ann", PASSWORD)
     _, key = make_key(service, account.id, "k", ["read"])

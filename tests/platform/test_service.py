@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from postil.platform.ids import new_id
 from postil.platform.service import Service
-from postil.platform.tables import Machine
+from postil.platform.store.tables import Machine
 from tests.platform.conftest import Clock
 
 

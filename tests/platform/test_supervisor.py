@@ -15,13 +15,13 @@ from sqlalchemy import select
 
 from postil.errors import TryAgainError
 from postil.platform.administration import look_at_health
-from postil.platform.backends import LocalBackend
-from postil.platform.job_views import JobView, get_job
-from postil.platform.jobs import request_cancel, request_pause, request_resume, run_folder
-from postil.platform.reconciling import Reconciler
+from postil.platform.jobs.backends import LocalBackend
+from postil.platform.jobs.jobs import request_cancel, request_pause, request_resume, run_folder
+from postil.platform.jobs.reconciling import Reconciler
+from postil.platform.jobs.views import JobView, get_job
 from postil.platform.service import Service, utc_now
+from postil.platform.store.tables import Attempt, Job
 from postil.platform.supervisor import supervise
-from postil.platform.tables import Attempt, Job
 from postil.recipes.launch import find_pid, holds_lock
 from postil.recipes.run_lock import is_alive
 from tests.platform.conftest import Clock, NewService

@@ -4,10 +4,10 @@ import pytest
 
 from postil.errors import CannotWriteError, MissingInputError, QuotaError
 from postil.platform.ids import new_id
-from postil.platform.job_requests import JobRequest
+from postil.platform.jobs.requests import JobRequest
+from postil.platform.jobs.submitting import submit_job
 from postil.platform.service import Service
-from postil.platform.submitting import submit_job
-from postil.platform.tables import Account, Adapter
+from postil.platform.store.tables import Account, Adapter
 from postil.platform.usage import get_usage, refuse_full_account, refuse_full_disk
 from tests.platform.conftest import NewService
 from tests.platform.dataset_lives import pairs

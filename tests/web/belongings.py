@@ -5,10 +5,10 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from postil.platform.dataset_checks import check_dataset
+from postil.platform.datasets.checks import check_dataset
 from postil.platform.service import Service
 from tests.platform.dataset_lives import pairs
-from tests.platform.test_adapters import publish, write_adapter
+from tests.platform.adapters.test_adapters import publish, write_adapter
 
 ALIAS = "shop-bot@prod"
 CSV = {"content-type": "application/octet-stream"}

@@ -14,8 +14,8 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from starlette.testclient import TestClient
 
-from postil.platform import passwords
-from postil.platform.accounts import create_account
+from postil.platform.accounts import passwords
+from postil.platform.accounts.accounts import create_account
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
 from postil.web.app import create_app

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.testclient import TestClient
 
-from postil.platform.accounts import set_disabled, set_role
+from postil.platform.accounts.accounts import set_disabled, set_role
 from postil.web.auth import PUBLIC
 from tests.web.conftest import ADDRESS, PASSWORD, NewClient, error_of
 

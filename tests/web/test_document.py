@@ -18,8 +18,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from postil.platform.accounts.sign_ins import sign_in
 from postil.platform.service import Service
-from postil.platform.sign_ins import sign_in
 from postil.web.auth import COOKIE
 from tests.web.belongings import Belongings, make_belongings
 from tests.web.conftest import PASSWORD, NewClient

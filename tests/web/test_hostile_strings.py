@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from postil.platform.administration import set_limits
-from postil.platform.dataset_checks import check_dataset
+from postil.platform.datasets.checks import check_dataset
 from postil.platform.redaction import Redaction
 from postil.platform.service import Service
 from postil.web.logs import JsonLines
@@ -265,7 +265,7 @@ CONNECT = socket.socket.connect
 
 def set_free_rows(service: Service, rows: int) -> None:
     """Prices as an admin sets them."""
-    from postil.platform.prices import change_prices
+    from postil.platform.money.prices import change_prices
 
     change_prices(service, free_rows_per_month=rows)
 

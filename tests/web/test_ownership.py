@@ -10,7 +10,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from postil.platform.service import Service
-from postil.platform.tables import Table
+from postil.platform.store.tables import Table
 from tests.web.belongings import ALIAS, Belongings, make_belongings
 from tests.web.conftest import NewClient
 from tests.web.test_auth import PUBLIC, routes

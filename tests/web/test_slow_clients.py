@@ -7,8 +7,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from postil.platform.accounts import create_account
-from postil.platform.api_keys import make_key
+from postil.platform.accounts.accounts import create_account
+from postil.platform.accounts.api_keys import make_key
 from postil.web import bodies, server
 from tests.web.conftest import PASSWORD, error_of
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import anyio.to_thread
 
 from postil.errors import ConflictError, MissingInputError
-from postil.platform.adapters import note_used
-from postil.platform.servable import Servable, find_servable, usable_adapters
+from postil.platform.adapters.adapters import note_used
+from postil.platform.adapters.servable import Servable, find_servable, usable_adapters
 from postil.platform.service import Service
-from postil.platform.storage import LocalStorage
+from postil.platform.store.storage import LocalStorage
 from postil.web.serving_door import ServingDoor
 
 BASE_OWNER = "postil"

@@ -5,11 +5,11 @@ from typing import Any
 import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 
-from postil.platform import accounts as kept
-from postil.platform.deletion import delete_account
-from postil.platform.one_time_links import use_link
-from postil.platform.sign_ins import SignedIn as NewSession
-from postil.platform.sign_ins import change_password, check_again, sign_in, sign_out, sign_out_everywhere
+from postil.platform.accounts import accounts as kept
+from postil.platform.accounts.deletion import delete_account
+from postil.platform.accounts.one_time_links import use_link
+from postil.platform.accounts.sign_ins import SignedIn as NewSession
+from postil.platform.accounts.sign_ins import change_password, check_again, sign_in, sign_out, sign_out_everywhere
 from postil.web.auth import Person, Reader, TheService, address_of, clear_session, session_token, set_session
 from postil.web.document import REST_ERRORS
 from postil.web.lanes import hashing

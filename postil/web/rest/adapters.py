@@ -6,10 +6,10 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from postil.platform import adapter_aliases as aliases
-from postil.platform import adapter_sharing as sharing
-from postil.platform import adapters as library
-from postil.platform.adapter_downloads import open_download
+from postil.platform.adapters import adapters as library
+from postil.platform.adapters import aliases as aliases
+from postil.platform.adapters import sharing as sharing
+from postil.platform.adapters.downloads import open_download
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
 from postil.web.downloads import attachment

@@ -5,10 +5,10 @@ from typing import Any
 import anyio.to_thread
 from fastapi import APIRouter, Request
 
-from postil.platform import accounts as people
 from postil.platform import administration as house
-from postil.platform.one_time_links import make_reset_link
-from postil.platform.prices import change_prices, get_prices
+from postil.platform.accounts import accounts as people
+from postil.platform.accounts.one_time_links import make_reset_link
+from postil.platform.money.prices import change_prices, get_prices
 from postil.web.auth import Admin, TheService
 from postil.web.document import REST_ERRORS
 from postil.web.lanes import Limit

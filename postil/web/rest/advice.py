@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 
-from postil.platform.job_requests import JobRequest
-from postil.platform.submitting import preview_job
+from postil.platform.jobs.requests import JobRequest
+from postil.platform.jobs.submitting import preview_job
 from postil.web.auth import Reader, TheService
 from postil.web.document import REST_ERRORS
 from postil.web.lanes import submitting

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from postil.platform import bases as kept
+from postil.platform.bases import bases as kept
 from postil.web.auth import Admin, Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
 from postil.wire import bases as wire

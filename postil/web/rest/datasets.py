@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from postil.platform import dataset_reports as reports
-from postil.platform import dataset_views as views
-from postil.platform import datasets as kept
+from postil.platform.datasets import datasets as kept
+from postil.platform.datasets import reports as reports
+from postil.platform.datasets import views as views
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
 from postil.web.downloads import attachment

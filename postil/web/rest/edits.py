@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from postil.platform import dataset_edits as edits
-from postil.platform.dataset_options import DatasetOptions
+from postil.platform.datasets import edits as edits
+from postil.platform.datasets.options import DatasetOptions
 from postil.problems import Place
 from postil.web.auth import TheService, Trainer
 from postil.web.document import REST_ERRORS

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from postil.platform import jobs as kept
-from postil.platform.job_events import read_job_events
-from postil.platform.job_views import get_job, list_jobs
-from postil.platform.submitting import submit_job
+from postil.platform.jobs import jobs as kept
+from postil.platform.jobs.events import read_job_events
+from postil.platform.jobs.submitting import submit_job
+from postil.platform.jobs.views import get_job, list_jobs
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
 from postil.web.lanes import Limit, submitting

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from postil.platform.api_keys import list_keys, make_key, revoke_key
+from postil.platform.accounts.api_keys import list_keys, make_key, revoke_key
 from postil.web.auth import Person, Reader, TheService
 from postil.web.document import REST_ERRORS
 from postil.wire import accounts as wire

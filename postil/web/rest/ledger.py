@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from postil.platform.audit import recompute
-from postil.platform.bills import get_balance, list_entries
+from postil.platform.money.audit import recompute
+from postil.platform.money.bills import get_balance, list_entries
 from postil.web.auth import Reader, TheService
 from postil.web.document import REST_ERRORS
 from postil.web.lanes import Limit

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from postil.platform import uploads as taken
+from postil.platform.datasets import uploads as taken
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
 from postil.web.lanes import uploading

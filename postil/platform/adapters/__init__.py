@@ -1,0 +1,1 @@
+"""Trained adapters: published, named, shared, downloaded, served."""

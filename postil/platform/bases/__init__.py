@@ -1,0 +1,1 @@
+"""Base models: which are allowed, which fit, and how they come here."""

@@ -1,0 +1,1 @@
+"""Requests for training: submitted, claimed, run, retried, ended."""

@@ -1,0 +1,1 @@
+"""Prices, the bill, and the proof that it adds up."""

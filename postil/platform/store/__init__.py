@@ -1,0 +1,1 @@
+"""Where everything is kept: the database, the files, their copies, and secrets."""
