@@ -7,8 +7,8 @@ from starlette.testclient import TestClient
 
 from postil.platform.datasets.checks import check_dataset
 from postil.platform.service import Service
-from tests.platform.dataset_lives import pairs
 from tests.platform.adapters.test_adapters import publish, write_adapter
+from tests.platform.dataset_lives import pairs
 
 ALIAS = "shop-bot@prod"
 CSV = {"content-type": "application/octet-stream"}

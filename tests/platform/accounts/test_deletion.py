@@ -27,10 +27,10 @@ from postil.platform.service import Service
 from postil.platform.store.backups import list_backups
 from postil.platform.store.tables import Account, Job, LedgerEntry, Machine, Table
 from postil.platform.upkeep import keep_up
+from tests.platform.adapters.test_adapters import write_adapter
 from tests.platform.conftest import PASSWORD
 from tests.platform.dataset_lives import upload
 from tests.platform.rows import new_job
-from tests.platform.adapters.test_adapters import write_adapter
 
 CANARY = "canary77"
 QUESTIONS = "question,answer\n" + "".join(
