@@ -1,4 +1,6 @@
-"""What the supervisor does besides runs: data sets that wait for a check, bases for a download, folders for nobody."""
+"""What the supervisor does besides runs: data sets that wait for a check, bases to be fetched or measured, folders for
+nobody.
+"""
 
 import logging
 import secrets
@@ -15,6 +17,7 @@ from postil.platform.datasets.checks import tend_checks
 from postil.platform.datasets.datasets import training_source
 from postil.platform.jobs.backends import Backend
 from postil.platform.jobs.jobs import AT_WORK, change_state, delete_run_folder
+from postil.platform.jobs.measuring import Measuring
 from postil.platform.money import ledger
 from postil.platform.service import Service
 from postil.platform.store.tables import Job, Machine
@@ -33,6 +36,7 @@ class Chores:
         self._service, self._backend = service, backend
         self._due: dict[str, float] = {}
         self._upkeep: threading.Thread | None = None
+        self._measuring = Measuring(service)
 
     def tick(self) -> None:
         """Does what is due.
@@ -45,11 +49,16 @@ class Chores:
             tend_downloads(self._service)
         if self._is_due("queue", CHECK_SECONDS):
             queue_checked(self._service)
+            self._measuring.tick()
         if self._is_due("sweep", SWEEP_SECONDS):
             sweep_runs(self._service, self._backend)
         if self._is_due("upkeep", UPKEEP_SECONDS) and (self._upkeep is None or not self._upkeep.is_alive()):
             self._upkeep = threading.Thread(target=_keep_up, args=(self._service,), daemon=True)
             self._upkeep.start()
+
+    def close(self) -> None:
+        """Ends what should not outlive the supervisor."""
+        self._measuring.close()
 
     def _is_due(self, name: str, seconds: float) -> bool:
         now = time.monotonic()

@@ -46,9 +46,10 @@ def supervise(service: Service, should_stop: Callable[[], bool], backend: Backen
     made = backend or LocalBackend(data_dir, needs_zygote=any(slot.kind == "cpu" for slot in slots))
     try:
         with closing(made):
-            reconciler, chores = Reconciler(service, made, slots), Chores(service, made)
-            while not should_stop():
-                time.sleep(service.settings.poll_seconds if _tick(reconciler, chores) else AFTER_ERROR_SECONDS)
+            reconciler = Reconciler(service, made, slots)
+            with closing(Chores(service, made)) as chores:
+                while not should_stop():
+                    time.sleep(service.settings.poll_seconds if _tick(reconciler, chores) else AFTER_ERROR_SECONDS)
     finally:
         os.close(lock)
 

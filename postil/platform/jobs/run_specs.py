@@ -34,7 +34,7 @@ def make_spec(session: Session, service: Service, job: Job, slot: Slot, folder: 
         config = _fake_config(job)
     else:
         source = training_source(session, service, job.account_id, str(job.dataset_id), job.dataset_version)
-        base, base_folder = _base(session, job)
+        base, base_folder = base_settings(session, job.base)
         paths = (source.file, source.overlay, base_folder)
         readable = tuple(str(path) for path in paths if path is not None)
         device = {"model.device": "cuda" if slot.gpu else "cpu", "model.offline": True}
@@ -69,13 +69,17 @@ def _fake_config(job: Job) -> RunConfig:
     return RunConfig().replace({"training.max_steps": 10, **submitted_settings(job)})
 
 
-def _base(session: Session, job: Job) -> tuple[dict[str, Any], Path]:
-    """The base's settings, and the folder that a run reads for it."""
-    row = session.scalar(select(BaseModelEntry).where(BaseModelEntry.name == job.base))
-    if job.base.casefold() == STARTER:
+def base_settings(session: Session, name: str) -> tuple[dict[str, Any], Path]:
+    """A base's settings, and the folder that a run reads for it.
+
+    Raises:
+        MissingInputError: it is not on this machine any more.
+    """
+    row = session.scalar(select(BaseModelEntry).where(BaseModelEntry.name == name))
+    if name.casefold() == STARTER:
         return {"model.base": STARTER}, Path(postil.models.__file__ or "").parent / STARTER
     if row is None or not row.path or not Path(row.path).is_dir():
-        raise MissingInputError("platform.jobs.base_gone", base=job.base)
+        raise MissingInputError("platform.jobs.base_gone", base=name)
     path = Path(row.path)
     if row.source == "folder":
         return {"model.base": row.path}, path
