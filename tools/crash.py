@@ -1,35 +1,40 @@
 """Kills what it can at random while jobs train, and proves that nothing was lost: `python -m tools.crash --kills 500`.
 
-Real components only: a supervisor, its zygote, and runs that train LoRA adapters on a tiny random model. After the last
-kill every job must have succeeded, with one adapter and one settled bill, and its weights must be, bit for bit, those
-of a run that nobody disturbed. Prints what it did; exits 1 when anything is wrong.
+Real components only: the web process, through which jobs are submitted all the while, a supervisor, its zygote, and
+runs that train LoRA adapters on a tiny random model. After the last kill there must be as many jobs as were submitted,
+every one succeeded, with one adapter and one settled bill, and its weights must be, bit for bit, those of a run that
+nobody disturbed. Prints what it did; exits 1 when anything is wrong.
 """
 
 import argparse
 import hashlib
 import os
 import random
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import select
 
+from postil.client import Client
 from postil.config import RunConfig
+from postil.errors import TryAgainError
 from postil.platform.accounts.accounts import register
+from postil.platform.accounts.api_keys import make_key
 from postil.platform.administration import HEARTBEAT
 from postil.platform.datasets.uploads import start_upload
 from postil.platform.jobs.jobs import AT_WORK, ENDED, run_folder
-from postil.platform.jobs.requests import JobRequest
 from postil.platform.jobs.run_specs import submitted_settings
-from postil.platform.jobs.submitting import submit_job
 from postil.platform.money.audit import recompute
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
@@ -50,7 +55,8 @@ SETTINGS = {
 }
 SEEDS = (0, 1)
 JOBS_AT_ONCE = 4
-WEIGHTS = {"run": 6, "supervisor": 2, "zygote": 1}
+MOST_TRIES = 60
+WEIGHTS = {"run": 6, "supervisor": 2, "zygote": 1, "web": 2}
 """How often each is chosen; after the death of the others seconds pass until something can be killed again."""
 COLD_SHARE = 0.03
 """Of the moments at which no run is at work: most kills are to hit something that works."""
@@ -69,17 +75,30 @@ class Outcome:
 
 
 class House:
-    """A data folder with a supervisor that is started again whenever it dies, as `postil web` does."""
+    """A data folder with a supervisor and a web process that are started again whenever they die, as `postil web` does.
 
-    def __init__(self, folder: Path, base: Path) -> None:
+    Args:
+        has_web: jobs are to be submitted over HTTP.
+    """
+
+    def __init__(self, folder: Path, base: Path, *, has_web: bool = False) -> None:
         changes = {"cpu_slots": 2, "threads": 1, "poll_seconds": 0.1, "run_nice": 0, "max_queued_jobs": 1000}
         folder.mkdir(parents=True)
         (folder / "settings.yaml").write_text("".join(f"{k}: {v}\n" for k, v in changes.items()), "utf-8")
         self.service: Service = open_service(load_settings(folder))
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
+        self.web: subprocess.Popen[bytes] | None = None
+        # the port is ours: while no web process lives clients wait, and are not refused
+        self.listening = socket.create_server(("127.0.0.1", 0), backlog=256) if has_web else None
         self.account = register(self.service, "mei@shop.example", "a long enough pass phrase").id
         self._allow(base)
+
+    def client(self) -> Client:
+        """Somebody who submits jobs over HTTP."""
+        assert self.listening is not None
+        key = make_key(self.service, self.account, "crash", ["read", "train"])[1]
+        return Client(f"http://127.0.0.1:{self.listening.getsockname()[1]}", api_key=key)
 
     def _allow(self, base: Path) -> None:
         now = self.service.now()
@@ -99,16 +118,24 @@ class House:
             )
 
     def tend(self) -> None:
-        """Starts the supervisor where there is none."""
+        """Starts what should run and does not."""
         if self.process is None or self.process.poll() is not None:
-            logs = self.folder / "logs"
-            logs.mkdir(exist_ok=True)
-            with (logs / "supervisor.log").open("ab") as log:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "postil.platform.supervisor", "--data", str(self.folder)],
-                    stdout=log,
-                    stderr=log,
-                )
+            self.process = self._start("postil.platform.supervisor")
+        if self.listening is not None and (self.web is None or self.web.poll() is not None):
+            descriptor = self.listening.fileno()
+            self.web = self._start("postil.web", "--fd", str(descriptor), inherit=[descriptor])
+
+    def _start(self, module: str, *arguments: str, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+        logs = self.folder / "logs"
+        logs.mkdir(exist_ok=True)
+        with (logs / f"{module}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, "--data", str(self.folder), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=tuple(inherit),
+            )
 
     def upload(self) -> str:
         """A checked data set."""
@@ -139,6 +166,8 @@ class House:
         """A process of this kind, None where there is none just now."""
         if kind == "supervisor":
             return self.process.pid if self.process and self.process.poll() is None else None
+        if kind == "web":
+            return self.web.pid if self.web and self.web.poll() is None else None
         if kind == "zygote":
             return _zygote_of(self.folder)
         alive = [job for job in self.jobs() if job.state in AT_WORK]
@@ -146,10 +175,13 @@ class House:
         return random.choice(found) if (found := [pid for pid in pids if pid]) else None
 
     def close(self) -> None:
-        """Ends the supervisor, then what still runs."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(30)
+        """Ends the processes, then what still runs."""
+        for process in (self.web, self.process):
+            if process is not None:
+                process.terminate()
+                process.wait(30)
+        if self.listening is not None:
+            self.listening.close()
         for job in self.jobs():
             if pid := find_pid(run_folder(self.service, job.id), job.attempt):
                 os.kill(pid, signal.SIGKILL)
@@ -179,10 +211,11 @@ def run_crashes(folder: Path, kills: int, seed: int, limit_seconds: float) -> Ou
     random.seed(seed)
     started = time.monotonic()
     outcome = Outcome()
-    house = House(folder / "data", make_tiny_model(folder / "tiny", "qwen3"))
+    house = House(folder / "data", make_tiny_model(folder / "tiny", "qwen3"), has_web=True)
     try:
         dataset = house.upload()
-        _kill_at_random(house, dataset, kills, started + limit_seconds / 2, outcome)
+        with submitting(house, dataset, outcome):
+            _kill_at_random(house, kills, started + limit_seconds / 2, outcome)
         done = house.wait_for(lambda: all(job.state in ENDED for job in house.jobs()), limit_seconds / 2)
         if not done:
             outcome.problems.append("not all jobs have ended in time")
@@ -193,16 +226,45 @@ def run_crashes(folder: Path, kills: int, seed: int, limit_seconds: float) -> Ou
     return outcome
 
 
-def _kill_at_random(house: House, dataset: str, kills: int, until: float, outcome: Outcome) -> None:
+@contextmanager
+def submitting(house: House, dataset: str, outcome: Outcome) -> Iterator[None]:
+    """Keeps JOBS_AT_ONCE jobs open over HTTP within it; what breaks is sent again under the same token."""
+    stop = threading.Event()
+
+    def submit() -> None:
+        with house.client() as client:
+            while not stop.is_set():
+                if sum(job.state not in ENDED for job in house.jobs()) < JOBS_AT_ONCE:
+                    _submit_once(client, dataset, SEEDS[outcome.jobs % len(SEEDS)], outcome)
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        while thread.is_alive():
+            house.tend()
+            thread.join(0.2)
+
+
+def _submit_once(client: Client, dataset: str, seed: int, outcome: Outcome) -> None:
+    token = secrets.token_hex(8)
+    for _ in range(MOST_TRIES):
+        try:
+            client.train(dataset, base="tiny", settings=SETTINGS, seed=seed, client_token=token)
+        except TryAgainError:
+            time.sleep(0.5)
+        else:
+            outcome.jobs += 1
+            return
+    outcome.problems.append(f"a job could not be submitted in {MOST_TRIES} tries")
+
+
+def _kill_at_random(house: House, kills: int, until: float, outcome: Outcome) -> None:
     while outcome.kills.total() < kills and time.monotonic() < until:
         house.tend()
-        open_jobs = [job for job in house.jobs() if job.state not in ENDED]
-        for number in range(len(open_jobs), JOBS_AT_ONCE):
-            request = JobRequest(
-                dataset_id=dataset, base="tiny", settings=SETTINGS, seed=SEEDS[(outcome.jobs + number) % len(SEEDS)]
-            )
-            submit_job(house.service, house.account, request)
-            outcome.jobs += 1
         kind = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         is_warm = house.find_target("run") is not None or random.random() < COLD_SHARE
         pid = house.find_target(kind) if is_warm else None
@@ -215,6 +277,8 @@ def _kill_at_random(house: House, dataset: str, kills: int, until: float, outcom
 
 def _look_at_results(house: House, folder: Path, outcome: Outcome) -> None:
     expected: dict[int, str] = {}
+    if (found := len(house.jobs())) != outcome.jobs:
+        outcome.problems.append(f"{outcome.jobs} jobs were submitted, there are {found}")
     with house.service.database.reading() as session:
         for job in house.jobs():
             outcome.attempts += job.attempt

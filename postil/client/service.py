@@ -207,6 +207,7 @@ class Client:
         name: str | None = None,
         kind: str | None = None,
         seed: int = 0,
+        client_token: str | None = None,
     ) -> Job:
         """Submits a job. It may be sent twice: a token of its own sees to it that one job is made.
 
@@ -214,6 +215,7 @@ class Client:
             settings: those that are not left to the advice, by dotted name, such as {"training.epochs": 3}.
             version: of the data set; None takes the newest.
             kind: what the data are for; None takes what was found.
+            client_token: your own, where you try again yourself: the same request with it is the same job for a minute.
 
         Raises:
             QuotaError: the account's money or disk does not suffice.
@@ -228,7 +230,7 @@ class Client:
             name=name,
             kind=kind,
             seed=seed,
-            client_token=os.urandom(16).hex(),
+            client_token=client_token or os.urandom(16).hex(),
         )
         body = request.model_dump(mode="json")
         return self.transport.ask(Job, "POST", "/api/jobs", is_safe=True, json=body)
