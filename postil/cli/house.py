@@ -121,7 +121,9 @@ class House:
             return start_process(command, log, inherit=[descriptor])
 
     def _start_supervisor(self) -> Process:
-        command = [sys.executable, "-m", "postil.platform.supervisor", "--data", str(self.settings.data_dir)]
+        # where this process is killed, the next `postil web` finds the place free
+        module = ["-m", "postil.platform.supervisor", "--exit-with-parent"]
+        command = [sys.executable, *module, "--data", str(self.settings.data_dir)]
         with self._log("supervisor") as log:
             return start_process(command, log)
 

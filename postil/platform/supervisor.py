@@ -1,6 +1,6 @@
 """The supervisor: five times a second it compares what should run with what runs, and does what is missing.
 
-    python -m postil.platform.supervisor --data DIR
+    python -m postil.platform.supervisor --data DIR [--exit-with-parent]
 
 It is no broker and keeps nothing that it cannot read again: jobs stand in the database, runs in their folders, and
 whether a run lives says its lock. So it may be killed at any moment; the next one takes up the runs that live. There is
@@ -71,7 +71,9 @@ def main() -> None:
     """The process."""
     parser = argparse.ArgumentParser(prog="python -m postil.platform.supervisor")
     parser.add_argument("--data", type=Path, required=True)
-    data_dir: Path = parser.parse_args().data
+    parser.add_argument("--exit-with-parent", action="store_true", help="also ends when standard input closes")
+    given = parser.parse_args()
+    data_dir: Path = given.data
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     redact_logs()
     stop = threading.Event()
@@ -81,11 +83,19 @@ def main() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
+    if given.exit_with_parent:
+        threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
     try:
         supervise(open_service(load_settings(data_dir)), stop.is_set)
     except PostilError as error:
         sys.stderr.write(f"{error.message} {error.hint}\n")
         raise SystemExit(error.exit_code) from None
+
+
+def _stop_with_parent(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    stop.set()
 
 
 if __name__ == "__main__":
