@@ -58,8 +58,11 @@ def _say(line: dict[str, Any]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Standard input closes when the parent ends, however it ends."""
-    while sys.stdin.buffer.read(1024):
+    """Standard input closes when the parent ends, however it ends.
+
+    It is read past Python's buffer, whose lock this thread would still hold while the interpreter ends: that aborts it.
+    """
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

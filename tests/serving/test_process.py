@@ -83,6 +83,19 @@ def test_it_does_not_outlive_its_parent(tmp_path: Path) -> None:
         assert process.wait(15) == 0
 
 
+def test_it_ends_cleanly_while_its_parent_lives(tmp_path: Path) -> None:
+    """The thread that waits for the parent's end is in the middle of reading then."""
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    spec = write_spec(tmp_path, control_token_file=str(token), exit_with_parent=True)
+    with started("postil.serving", spec) as (process, ready):
+        assert ready["ready"]
+        process.terminate()
+        assert process.wait(15) == 0
+        assert "Fatal" not in process.stderr.read()  # type: ignore[union-attr]
+
+
 def test_a_start_that_fails_says_why_and_exits_as_the_shell_does(tmp_path: Path) -> None:
     bad = [{"id": "a", "directory": str(tmp_path)}]
     with started("postil.serving", write_spec(tmp_path, adapters=bad)) as (process, answer):
