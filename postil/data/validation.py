@@ -111,7 +111,8 @@ def _new_findings(near: bool) -> Findings:
 def _take_problem(problem: Problem, overlay: Overlay | None, ledger: _Ledger) -> None:
     """Counts what could not become a record: the errors of a place stand for one, those of a sheet for all its rows."""
     if problem.severity != "error":
-        ledger.problems.append(problem)
+        if overlay is None or not problem.place.row or not overlay.settles(problem):
+            ledger.problems.append(problem)
         return
     rows = problem.values.get("rows")
     is_foreign = not problem.place.row and isinstance(rows, int)

@@ -8,10 +8,11 @@ from openpyxl import Workbook
 
 import postil.data
 from postil.data.checks import near_duplicates
-from postil.data.checks.overlay import overlay_of
+from postil.data.checks.overlay import Edit, Overlay, overlay_of
 from postil.data.records import read_records
 from postil.data.validation import ValidationReport, validate_dataset
 from postil.language import has_sentence, use_language
+from postil.problems import FixAction, Place
 
 
 def check(path: Path, *records: Any, system: str | None = None) -> ValidationReport:
@@ -226,6 +227,22 @@ def test_an_overlay_leaves_out_what_could_not_be_read(tmp_path: Path) -> None:
     overlay = overlay_of(validate_dataset(read_records(path)).problems)
     report = validate_dataset(read_records(path), overlay=overlay)
     assert not report.errors and (report.records_in, report.kept, report.dropped) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "edit", [("drop_row", {}), ("set_text", {"path": "answer", "value": "three"})], ids=["left out", "corrected"]
+)
+def test_a_warning_of_a_cell_ends_with_the_edit_of_its_row_or_cell(
+    tmp_path: Path, edit: tuple[FixAction, dict[str, str]]
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("question,answer\nq1,#N/A\nq2,#N/A\n")
+    overlay = Overlay().plus([Edit(Place("a.csv", 2), edit[0], "by_hand", edit[1])])
+    report = validate_dataset(read_records(path), overlay=overlay)
+    assert [p.place.row for p in report.problems if p.code == "cell_error"] == [3]
+    elsewhere = Overlay().plus([Edit(Place("a.csv", 2), "set_text", "by_hand", {"path": "question", "value": "q"})])
+    report = validate_dataset(read_records(path), overlay=elsewhere)
+    assert [p.place.row for p in report.problems if p.code == "cell_error"] == [2, 3]
 
 
 def test_single_turn_splits_chats(tmp_path: Path) -> None:

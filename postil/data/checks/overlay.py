@@ -93,6 +93,13 @@ class Overlay:
         """True where the row is left out: also one so broken that it is no record."""
         return any(edit.action in _LEAVES_OUT for _, edit in self._by_place.get(place, ()))
 
+    def settles(self, problem: Problem) -> bool:
+        """True where the row is left out, or the very cell has got another text: the file's own cell is not learned."""
+        edits = (edit for _, edit in self._by_place.get(problem.place, ()))
+        return self.drops(problem.place) or any(
+            edit.action == "set_text" and problem.column and edit.values.get("path") == problem.column for edit in edits
+        )
+
     def edits_of(self, record: Record) -> list[Edit]:
         """The edits of a record in order: at its own place, its other rows, and those of its messages."""
         places = {record.place, *(d.place for d in record.turns if d.place is not None)}
