@@ -112,6 +112,14 @@ class Grade:
         """The JSON shape, with the sentence in the current language."""
         return {**asdict(self), "text": self.text}
 
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> "Grade":
+        """What `as_dict` gave."""
+        values = {name: value for name, value in kept.items() if name != "text"}
+        for name in ("said_seconds", "said_memory_bytes"):
+            values[name] = Range(**values[name]) if values.get(name) else None
+        return cls(**values)
+
 
 def estimate_run(
     data: DataFacts,

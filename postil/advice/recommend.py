@@ -8,7 +8,7 @@ The rules and their constants stand in `rules.py`. What the user has chosen is n
 and the settings that depend on it are worked out from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -58,7 +58,7 @@ class Setting:
     @property
     def why(self) -> str:
         """The reasons as one text, in the current language."""
-        return ("" if current_language() == "zh" else " ").join(map(str, self.reasons))
+        return _joined(map(str, self.reasons))
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape: words in the current language, and the keys to say it in another one."""
@@ -114,7 +114,37 @@ class Recommendation:
             "steps": self.steps,
             "settings": [s.as_dict() for s in self.settings],
             "notes": [str(n) for n in self.notes],
+            "evidence_keys": [{"key": e.key, "values": e.values} for e in self.evidence],
+            "notes_keys": [{"key": n.key, "values": n.values} for n in self.notes],
         }
+
+
+def said_again(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Recommendation.as_dict` gave, in the language of now; what was kept without its keys stays as it is."""
+    told = dict(kept)
+    if "kind" in kept:
+        told["kind_in_words"] = say(f"advice.kind.{kept['kind']}")
+    for name in ("evidence", "notes"):
+        if f"{name}_keys" in kept:
+            told[name] = _sentences(kept[f"{name}_keys"])
+    if "settings" in kept:
+        told["settings"] = [_setting_again(setting) for setting in kept["settings"]]
+    return told
+
+
+def _setting_again(kept: Mapping[str, Any]) -> dict[str, Any]:
+    if not kept.get("keys"):
+        return dict(kept)
+    *reasons, would_change = _sentences(kept["keys"])
+    return {**kept, "reason": _joined(reasons), "would_change": would_change}
+
+
+def _sentences(keys: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [say(one["key"], **one["values"]) for one in keys]
+
+
+def _joined(sentences: Iterable[str]) -> str:
+    return ("" if current_language() == "zh" else " ").join(sentences)
 
 
 def with_kind(data: DataFacts, kind: DataPurpose | None) -> DataFacts:

@@ -1,12 +1,13 @@
 """Time, memory and price before the start, and the grade afterwards."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from postil.advice.cards import CARDS, rates_of_card
 from postil.advice.counting import training_flop
-from postil.advice.estimate import Actual, Estimate, estimate_run, grade
+from postil.advice.estimate import Actual, Estimate, Grade, estimate_run, grade
 from postil.advice.facts import BaseFacts
 from postil.advice.rates import Range, Rates
 from postil.advice.recommend import recommend
@@ -114,6 +115,8 @@ def test_a_grade_is_one_sentence() -> None:
     use_language("zh")
     assert wrong.text == "原先估计 12-15 分钟，实际用了 33 分钟。"
     assert wrong.as_dict()["text"] == wrong.text
+    kept = json.loads(json.dumps(right.as_dict()))
+    assert Grade.from_dict(kept) == right and kept["text"].startswith("原先")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """The rules, each with its reason in both languages."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from postil.advice.facts import BaseFacts, DataFacts
-from postil.advice.recommend import KINDS, PRESETS, recommend, with_kind
+from postil.advice.recommend import KINDS, PRESETS, recommend, said_again, with_kind
 from postil.advice.rules import MAX_RANK, choose_batch_rows, choose_learning_rate, needed_rank, parameters_per_rank
 from postil.config import RunConfig
 from postil.data.conversations import Conversation, Message
@@ -139,6 +140,19 @@ def test_every_setting_has_a_reason_in_both_languages_and_fits_the_settings(kind
                 assert all(why and change for why, change in words[language])
             assert all(en != zh for en, zh in zip(words["en"], words["zh"], strict=True))
             use_language(None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_advice_that_was_kept_is_told_in_the_readers_language(kind: DataPurpose) -> None:
+    advice = recommend(data_of(20, kind, heldout_rows=0), STARTER)
+    assert advice.notes
+    use_language("zh")
+    zh = json.loads(json.dumps(advice.as_dict()))
+    use_language("en")
+    en = json.loads(json.dumps(advice.as_dict()))
+    assert said_again(zh) == en != zh
+    assert said_again({"steps": 5}) == {"steps": 5}
+    use_language(None)
 
 
 def test_facts_travel_as_json() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from postil.advice.estimate import Grade
+from postil.advice.recommend import said_again
 from postil.errors import MissingInputError
 from postil.language import has_sentence, say
 from postil.platform.ids import is_id
@@ -148,10 +150,10 @@ def _view(service: Service, job: Job, ahead: int | None, adapter_id: str | None,
         dataset_id=job.dataset_id,
         dataset_version=job.dataset_version,
         base=job.base,
-        spec=dict(job.spec),
+        spec=_spec_in_words(job.spec),
         progress=dict(job.progress),
         estimate=None if job.estimate is None else dict(job.estimate),
-        actual=None if job.actual is None else dict(job.actual),
+        actual=None if job.actual is None else _actual_in_words(job.actual),
         error=error_view(job.error),
         cost_micro=cost_micro,
         currency=service.settings.currency,
@@ -163,6 +165,15 @@ def _view(service: Service, job: Job, ahead: int | None, adapter_id: str | None,
         started_at=job.started_at,
         ended_at=job.ended_at,
     )
+
+
+def _spec_in_words(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Advice was kept in the language of whoever submitted; it is told in that of whoever reads."""
+    return {**spec, "advice": said_again(spec["advice"])} if spec.get("advice") else dict(spec)
+
+
+def _actual_in_words(actual: Mapping[str, Any]) -> dict[str, Any]:
+    return {**actual, "grade": Grade.from_dict(actual["grade"]).as_dict()} if actual.get("grade") else dict(actual)
 
 
 def error_view(stored: Mapping[str, Any] | None) -> JobError | None:
