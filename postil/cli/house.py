@@ -32,7 +32,7 @@ def refuse_open_door(service: Service) -> None:
         UsageError: the address is not of loopback, and there is no admin yet.
     """
     if not is_loopback(service.settings.host) and not has_admin(service):
-        raise UsageError("cli.web.no_admin", host=service.settings.host)
+        raise UsageError("cli.web.no_admin", host=service.settings.host, path=str(service.settings.data_dir))
 
 
 def is_loopback(host: str) -> bool:

@@ -124,7 +124,7 @@ def _confinement() -> Symptom:
 def _admin(service: Service) -> Symptom:
     if has_admin(service):
         return Symptom("admin", "ok", "platform.health.admin", {})
-    return Symptom("admin", "note", "platform.health.no_admin", {})
+    return Symptom("admin", "note", "platform.health.no_admin", {"path": service.settings.data_dir})
 
 
 def _supervisor(service: Service) -> Symptom:

@@ -154,6 +154,8 @@ def _invalid(found: Sequence[Any]) -> Reply:
 def _field_message(found: Any) -> str:
     key = f"web.field.{found['type']}"
     limits = {name: value for name, value in found.get("ctx", {}).items() if isinstance(value, str | int | float)}
+    if "expected" in limits:  # "'a', 'b' or 'c'", in English only
+        limits["expected"] = str(limits["expected"]).replace("' or '", "', '")
     if has_sentence(key):
         return say(key, **limits)
     return say("web.field.other", reason=found["msg"])

@@ -74,7 +74,7 @@ def test_other_addresses_want_an_admin(tmp_path: Path) -> None:
     done = run_web(tmp_path, "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 64
     assert "There is no admin yet" in done.stderr
-    assert "postil admin create" in done.stderr
+    assert f"postil admin create NAME --data {tmp_path}" in done.stderr
 
 
 def test_a_port_in_use_is_told_so(tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ def test_errors_speak_the_readers_language(anonymous: TestClient, language: str)
     assert error_of(anonymous.get("/api/account", headers={"accept-language": "de"}))["message"].startswith("Nobody")
 
 
+def test_what_can_be_chosen_is_listed_without_words_of_one_language(anna: TestClient) -> None:
+    problem = error_of(anna.get("/api/jobs?state=dead", headers={"accept-language": "zh"}))["problems"][0]
+    assert problem["code"] == "literal_error"
+    assert "'queued', '" in problem["message"] and " or " not in problem["message"]
+
+
 def test_an_account_has_a_language_of_its_own(anna: TestClient) -> None:
     assert anna.patch("/api/account", json={"language": "zh"}).json()["language"] == "zh"
     error = error_of(anna.get("/api/datasets/ds_nothing", headers={"accept-language": "en"}))
