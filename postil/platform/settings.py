@@ -41,7 +41,7 @@ class ServiceSettings(BaseModel):
 
     cpu_slots: int = Field(1, ge=0, description="Runs at a time on the CPU.")
     threads: int = Field(
-        0, ge=0, description="Threads of a run; 0 takes the cores of a slot. Part of what a result depends on."
+        0, ge=0, description="Threads of a run; 0 shares the cores but one. Part of what a result depends on."
     )
     fake_slots: int = Field(0, ge=0, description="Slots that train nothing real; for tests.")
     run_nice: int = Field(10, ge=0, le=19, description="How far runs give way to pages and answers.")

@@ -187,8 +187,6 @@ def run_environment(spec: RunSpec | None = None) -> dict[str, str]:
         # torch is told its threads by the run itself; the others stay out of its way
         "OMP_NUM_THREADS": str(spec.threads if spec else 1),
         "OPENBLAS_NUM_THREADS": "1",
-        # threads that spin while they wait for each other stand still where anybody else wants the cores
-        "OMP_WAIT_POLICY": "PASSIVE",
         # no thread of a library may be alive when the zygote forks
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
         "TOKENIZERS_PARALLELISM": "false",

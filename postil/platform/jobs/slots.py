@@ -71,7 +71,11 @@ def _ask_driver(question: str) -> list[str]:
 
 
 def threads_of_slot(settings: ServiceSettings) -> int:
-    """Threads of a run where none has run before; a job keeps its number for all attempts."""
+    """Threads of a run where none has run before; a job keeps its number for all attempts.
+
+    One core is left to pages and answers. Threads that share a step spin while they wait for the slowest: with all
+    cores taken, everybody else's work makes that wait many times longer.
+    """
     if settings.threads:
         return settings.threads
-    return max(1, (os.cpu_count() or 1) // max(1, settings.cpu_slots))
+    return max(1, ((os.cpu_count() or 1) - 1) // max(1, settings.cpu_slots))
