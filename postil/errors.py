@@ -51,7 +51,8 @@ class PostilError(Exception):
         return say(f"{self.key}.hint", **self.values)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}"
+        message = self.message
+        return f"{message}{self.hint}" if message.endswith("。") else f"{message} {self.hint}"
 
 
 class UsageError(PostilError):
