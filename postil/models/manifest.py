@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +14,7 @@ from postil.operating_system import os_reason
 MANIFEST_NAME = "postil.json"
 CARD_NAME = "README.md"
 FORMAT = 1
+_UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers")
 
 
@@ -158,6 +160,11 @@ def _cell(value: Any) -> str:
 
 def _code(text: str) -> str:
     return f"`{' '.join(text.replace('`', chr(39)).split())}`"
+
+
+def is_unfinished(name: str) -> bool:
+    """True for the name of what a process that was killed in `write_text_atomically` leaves behind."""
+    return _UNFINISHED.fullmatch(name) is not None
 
 
 def write_text_atomically(path: Path, text: str) -> Path:

@@ -31,7 +31,7 @@ from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation
 from postil.errors import CannotWriteError, MissingInputError, UsageError
 from postil.events import AnyEvent, Report, encode_event
-from postil.models.manifest import write_text_atomically
+from postil.models.manifest import is_unfinished, write_text_atomically
 from postil.operating_system import os_reason
 from postil.recipes.run_lock import LOCK_NAME, run_locked
 
@@ -127,7 +127,8 @@ def open_run(config: RunConfig, resume: bool) -> tuple[RunFolder, RunConfig]:
 
 
 def _is_free(path: Path) -> bool:
-    return path.is_dir() and {p.name for p in path.iterdir()} <= _OF_THE_STARTER
+    """True where no run has begun."""
+    return path.is_dir() and _names(path) <= _OF_THE_STARTER
 
 
 def _new_path(config: RunConfig) -> Path:
@@ -197,7 +198,8 @@ def recorded(folder: RunFolder, report: Report, resume: bool = False, *, is_lock
 
 
 def _names(path: Path) -> set[str]:
-    return {entry.name for entry in path.iterdir()} if path.is_dir() else {"gone"}
+    """What is in the folder; what somebody left there who was killed while writing is nothing."""
+    return {entry.name for entry in path.iterdir() if not is_unfinished(entry.name)} if path.is_dir() else {"gone"}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 from postil.config import RunConfig
 from postil.errors import CannotWriteError, MissingInputError, UsageError
 from postil.events import PhaseStarted, decode_event, ignore
+from postil.models.manifest import write_text_atomically
 from postil.recipes.run_folder import open_run, recorded
 
 
@@ -22,6 +23,24 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotWriteError, match="not the folder of a run"):
         open_run(config_for(tmp_path, **{"output.force": True}), resume=False)
     assert (tmp_path / "note.txt").read_text("utf-8") == "mine"
+
+
+@pytest.mark.parametrize("written", ["run.yaml", "spec.json"])
+def test_what_was_being_written_when_a_run_was_killed_is_no_run(tmp_path: Path, written: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: pytest.exit("killed"))
+        with pytest.raises(pytest.exit.Exception):
+            write_text_atomically(folder / written, "data:")
+    (left,) = folder.iterdir()
+    assert left.name != written
+    opened, _ = open_run(config_for(folder), resume=False)
+    assert opened.settings.exists()
+    left.with_name(".mine.tmp").touch()  # nobody's unfinished write
+    opened.settings.unlink()
+    with pytest.raises(CannotWriteError, match="--force"):
+        open_run(config_for(folder), resume=False)
 
 
 def test_force_replaces_an_earlier_run(tmp_path: Path) -> None:
