@@ -32,7 +32,7 @@ services: $(BIN)/python
 	$(BIN)/python -m tools.services install
 
 # Twenty thousand broken files, read as `postil check` reads, at most half an hour (tools/fuzz); then 500 random kills
-# of runs, supervisor and zygote, at most an hour (tools/crash.py).
+# of runs, supervisor, zygote and web, at most an hour (tools/crash.py).
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.fuzz
 	$(BIN)/python -m tools.crash --kills 500

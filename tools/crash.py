@@ -57,7 +57,7 @@ SEEDS = (0, 1)
 JOBS_AT_ONCE = 4
 MOST_TRIES = 60
 WEIGHTS = {"run": 6, "supervisor": 2, "zygote": 1, "web": 2}
-"""How often each is chosen; after the death of the others seconds pass until something can be killed again."""
+"""How many of each a pack holds; after the death of the others seconds pass until something can be killed again."""
 COLD_SHARE = 0.03
 """Of the moments at which no run is at work: most kills are to hit something that works."""
 ROWS = "question,answer\n" + "".join(f"What is item {n}?,It is the number {n} of our shop.\n" for n in range(24))
@@ -263,15 +263,18 @@ def _submit_once(client: Client, dataset: str, seed: int, outcome: Outcome) -> N
 
 
 def _kill_at_random(house: House, kills: int, until: float, outcome: Outcome) -> None:
+    """Kills in an order drawn from shuffled packs, so that however slow the machine is, each kind has its share."""
+    pack: list[str] = []
     while outcome.kills.total() < kills and time.monotonic() < until:
         house.tend()
-        kind = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        if not pack:
+            pack = random.sample(list(WEIGHTS), sum(WEIGHTS.values()), counts=list(WEIGHTS.values()))
         is_warm = house.find_target("run") is not None or random.random() < COLD_SHARE
-        pid = house.find_target(kind) if is_warm else None
+        pid = house.find_target(pack[-1]) if is_warm else None
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                outcome.kills[kind] += 1
+                outcome.kills[pack.pop()] += 1
         time.sleep(random.uniform(0.05, 1.0))
 
 
