@@ -1,4 +1,4 @@
-"""`postil admin`: accounts of the service that are made or mended from its own machine."""
+"""`postil admin`: accounts and hub tokens of the service, seen to from its own machine."""
 
 import getpass
 import sys
@@ -29,7 +29,7 @@ def create(
     from postil.platform.accounts.accounts import create_account
 
     screen = open_screen(as_json)
-    password = read_password() if password_stdin else ask_for_password()
+    password = read_line() if password_stdin else ask_for_password()
     with opened(data) as service:
         account = create_account(service, name, password, role="admin")
     screen.say("cli.admin.create.done", name=account.name)
@@ -57,7 +57,31 @@ def reset(
     screen.result({"account_id": account.id, "name": account.name, "token": token, "link": link})
 
 
-def read_password() -> str:
+@admin.command("hub-token", cls=TaughtCommand, help="cli.admin.hub_token.help")
+def hub_token(
+    hub: Annotated[str, typer.Argument(metavar="HUB", help="cli.admin.hub_token.hub")],
+    data: DataOption = None,
+    token_stdin: Annotated[bool, typer.Option("--token-stdin", help="cli.admin.hub_token.token_stdin")] = False,
+    forgets: Annotated[bool, typer.Option("--forget", help="cli.admin.hub_token.forget")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keeps or forgets a hub's token, or says whether there is one; never what it is."""
+    from postil.platform.store.hub_tokens import get_hub_token_view, set_hub_token
+
+    if token_stdin and forgets:
+        raise UsageError("cli.admin.hub_token.both")
+    screen = open_screen(as_json)
+    token = read_line() if token_stdin else None
+    with opened(data) as service:
+        if token_stdin or forgets:
+            set_hub_token(service, hub, token)
+        since = get_hub_token_view(service, hub).kept_since
+    kept = "none" if since is None else "kept"
+    screen.say(f"cli.admin.hub_token.{kept}", hub=hub, since=f"{since:%Y-%m-%d %H:%M}" if since else "")
+    screen.result({"hub": hub, "kept_since": since})
+
+
+def read_line() -> str:
     """One line of standard input, without its end."""
     line = sys.stdin.buffer.readline(_MOST_BYTES)
     return line.decode("utf-8", "replace").rstrip("\r\n")

@@ -39,7 +39,7 @@ class TaughtGroup(TyperGroup):
         """Writes the help page."""
         parts = _opening(self, say("cli.help.usage_of_verbs", command=ctx.command_path))
         room = str(self.help).removesuffix("help")
-        rows = [(name, say(f"{room}{name}.help").partition("\n")[0]) for name in self.commands]
+        rows = [(name, say(f"{room}{name.replace('-', '_')}.help").partition("\n")[0]) for name in self.commands]
         parts += _section("cli.help.verbs", rows)
         parts += _section("cli.help.options", _parameter_rows(_options(self, ctx)))
         if ctx.parent is None:

@@ -15,12 +15,13 @@ from postil.client.files import save, send_file
 from postil.client.transport import Transport
 from postil.errors import TryAgainError, UsageError
 from postil.language import Language
-from postil.wire.accounts import Account, Freed
+from postil.wire.accounts import Account, Freed, SignedIn
 from postil.wire.adapters import Adapter, AdapterList, Alias
 from postil.wire.bases import Base, BaseList
 from postil.wire.chat import ModelList
 from postil.wire.datasets import Dataset, DatasetList, Report, Row, RowList
 from postil.wire.jobs import EventList, Job, JobList, JobRequest, Preset, Preview
+from postil.wire.machine import HubName, HubToken, HubTokenList
 from postil.wire.money import Balance, Line, LineList
 
 CHECK_SECONDS, LOOK_SECONDS = 300.0, 1.0
@@ -64,6 +65,13 @@ class Client:
         self.http.close()
 
     # the account
+
+    def sign_in(self, name: str, password: str) -> Account:
+        """Goes on with a session in place of the key, for what no key may do: an admin's part."""
+        body = {"name": name, "password": password}
+        account = self.transport.ask(SignedIn, "POST", "/api/sign-in", json=body).account
+        self.http.headers.pop("authorization", None)
+        return account
 
     def account(self) -> Account:
         """Whose key this is."""
@@ -333,6 +341,21 @@ class Client:
     def chat_in_pieces(self, model: str, messages: str | Sequence[Mapping[str, Any]], **options: Any) -> Iterator[str]:
         """The same while it is written."""
         return ask_in_pieces(self.transport, model, messages, options)
+
+    # the machine, for an admin who has signed in
+
+    def hub_tokens(self) -> list[HubToken]:
+        """Which hubs the service keeps a token of, and since when."""
+        return self.transport.ask(HubTokenList, "GET", "/api/admin/hub-token").tokens
+
+    def set_hub_token(self, hub: HubName, token: str) -> list[HubToken]:
+        """Has a token kept, with which bases are downloaded from now on."""
+        body = {"hub": hub, "token": token}
+        return self.transport.ask(HubTokenList, "PUT", "/api/admin/hub-token", json=body).tokens
+
+    def forget_hub_token(self, hub: HubName) -> list[HubToken]:
+        """Has a token forgotten."""
+        return self.transport.ask(HubTokenList, "DELETE", "/api/admin/hub-token", params={"hub": hub}).tokens
 
 
 def _given(**parameters: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from postil.wire.shape import Answer, Request
 
 Micro = Annotated[int, Field(ge=0, le=2**53)]
+HubName = Literal["hf", "modelscope"]
 
 
 class Alive(Answer):
@@ -42,6 +43,26 @@ class AccountRights(Request):
 
     role: Literal["user", "admin"] | None = None
     is_disabled: bool | None = Field(None, description="Shut out, with its sessions and keys.")
+
+
+class HubToken(Answer):
+    """What may be known of a hub's token; the token itself is never sent back."""
+
+    hub: str
+    kept_since: datetime | None = Field(description="None where none is kept.")
+
+
+class HubTokenList(Answer):
+    """Each hub, with a token or without."""
+
+    tokens: list[HubToken]
+
+
+class NewHubToken(Request):
+    """A token for the downloads of bases, kept encrypted in place of the one before."""
+
+    hub: HubName
+    token: str = Field(min_length=1, max_length=500, repr=False, description="As the hub shows it; without blanks.")
 
 
 class Prices(Answer):

@@ -3,7 +3,6 @@
 import io
 import os
 import pty
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,11 +16,14 @@ from postil.platform.accounts.one_time_links import use_link
 from postil.platform.accounts.sign_ins import sign_in
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
+from postil.platform.store.hub_tokens import find_hub_token
 from postil.platform.store.migrating import HEAD
+from postil.platform.store.sqlite import driver as sqlite
 from tests.cli.conftest import Shell, last_json
 from tests.platform.conftest import cheap_passwords  # noqa: F401  # a fixture
 
 CANARY = "canary in the coal mine 7"
+HUB_CANARY = "hf_canaryCANARYcanary99"
 
 
 @pytest.fixture
@@ -112,6 +114,40 @@ def test_a_reset_link_sets_a_password(shell: Shell, ann: str, data: Path) -> Non
     assert last_json(out)["link"].endswith(last_json(out)["token"])
 
 
+def test_a_hub_token_is_kept_and_forgotten_and_never_shown(
+    shell: Shell, ann: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say_password(monkeypatch, f"{HUB_CANARY}\r\n")
+    said = [shell("admin", "hub-token", "hf", "--token-stdin", "--data", data)]
+    assert find_hub_token(service_of(data), "hf") == HUB_CANARY
+    said += [shell("admin", "hub-token", "hf", "--data", data)]
+    assert [code for code, _, _ in said] == [0, 0] and said[0] == said[1] and "is kept since" in said[0][1]
+    code, out, _ = shell("admin", "hub-token", "hf", "--json", "--data", data)
+    assert code == 0 and last_json(out)["kept_since"]
+    assert HUB_CANARY not in out + said[0][1]
+    code, out, _ = shell("admin", "hub-token", "hf", "--forget", "--data", data)
+    assert code == 0 and "No token of hf is kept" in out
+    assert find_hub_token(service_of(data), "hf") is None
+
+
+def test_a_hub_token_that_cannot_be_is_refused(
+    shell: Shell, ann: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text, arguments, words in [
+        ("", ("hf", "--token-stdin"), "not a token"),
+        ("two words", ("hf", "--token-stdin"), "not a token"),
+        (HUB_CANARY, ("nowhere", "--token-stdin"), "hf, modelscope"),
+        (HUB_CANARY, ("hf", "--token-stdin", "--forget"), "do not go together"),
+        ("", ("nowhere",), "hf, modelscope"),
+    ]:
+        say_password(monkeypatch, text)
+        code, out, err = shell("admin", "hub-token", *arguments, "--data", data)
+        assert code == 64 and words in err and HUB_CANARY not in out + err
+    assert find_hub_token(service_of(data), "hf") is None
+    code, out, _ = shell("admin", "--help")
+    assert code == 0 and "hub-token" in out
+
+
 def test_a_key_is_printed_alone_listed_and_revoked(shell: Shell, ann: str, data: Path) -> None:
     code, out, err = shell("keys", "create", "--account", ann, "--scopes", "chat, read", "--data", data)
     text = out.strip()
@@ -149,7 +185,7 @@ def test_a_backup_is_a_whole_database(shell: Shell, ann: str, data: Path, tmp_pa
     code, out, _ = shell("backup", "--to", tmp_path / "copies", "--data", data, "--json")
     copy = Path(last_json(out)["path"])
     assert code == 0 and copy.parent == tmp_path / "copies" and copy.stat().st_size == last_json(out)["bytes"]
-    with sqlite3.connect(copy) as connection:
+    with sqlite.connect(copy) as connection:
         assert connection.execute("SELECT name FROM accounts").fetchall() == [(ann,)]
     (tmp_path / "file").touch()
     code, _, err = shell("backup", "--to", tmp_path / "file", "--data", data)
@@ -161,7 +197,7 @@ def test_migrate_says_what_it_did(shell: Shell, data: Path) -> None:
     assert code == 0 and "new database" in out and HEAD in out
     code, out, _ = shell("migrate", "--data", data)
     assert code == 0 and "Nothing to do" in out
-    with sqlite3.connect(data / "postil.db") as connection:
+    with sqlite.connect(data / "postil.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     code, _, err = shell("migrate", "--data", data)
     assert code == 73 and "newer Postil" in err

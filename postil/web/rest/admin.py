@@ -1,4 +1,4 @@
-"""For admins: accounts and their limits, prices, bases, the queue, the machine. Not anybody's data."""
+"""For admins: accounts and their limits, prices, tokens of hubs, the queue, the machine. Not anybody's data."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from postil.platform import administration as house
 from postil.platform.accounts import accounts as people
 from postil.platform.accounts.one_time_links import make_reset_link
 from postil.platform.money.prices import change_prices, get_prices
+from postil.platform.store.hub_tokens import list_hub_tokens, set_hub_token
 from postil.web.auth import Admin, TheService
 from postil.web.document import REST_ERRORS
 from postil.web.lanes import Limit
@@ -64,6 +65,26 @@ def prices(visitor: Admin, service: TheService) -> Any:
 def set_prices(body: machine.PriceChange, visitor: Admin, service: TheService) -> Any:
     """Changes prices for jobs that are submitted from now on."""
     return change_prices(service, **body.model_dump(exclude_unset=True))
+
+
+@router.get("/hub-token", response_model=machine.HubTokenList)
+def hub_tokens(visitor: Admin, service: TheService) -> Any:
+    """Which hubs a token is kept of, and since when; not the tokens."""
+    return {"tokens": list_hub_tokens(service)}
+
+
+@router.put("/hub-token", response_model=machine.HubTokenList)
+def keep_hub_token(body: machine.NewHubToken, visitor: Admin, service: TheService) -> Any:
+    """Keeps a token with which bases are downloaded from now on."""
+    set_hub_token(service, body.hub, body.token)
+    return {"tokens": list_hub_tokens(service)}
+
+
+@router.delete("/hub-token", response_model=machine.HubTokenList)
+def forget_hub_token(hub: machine.HubName, visitor: Admin, service: TheService) -> Any:
+    """Forgets a token; nothing happens where none is kept."""
+    set_hub_token(service, hub, None)
+    return {"tokens": list_hub_tokens(service)}
 
 
 @router.get("/queue", response_model=machine.Queue)

@@ -8,7 +8,7 @@ import pytest
 from postil.errors import UnavailableError, UsageError
 from postil.platform.bases import downloads as base_downloads
 from postil.platform.service import Service
-from postil.platform.store.hub_tokens import find_hub_token, has_hub_token, set_hub_token
+from postil.platform.store.hub_tokens import find_hub_token, list_hub_tokens, set_hub_token
 from postil.platform.store.secrets import make_secret_key
 from postil.platform.store.tables import Machine
 
@@ -16,16 +16,20 @@ CANARY = "hf_canaryCANARYcanary77"
 
 
 def test_a_token_comes_back_and_is_not_readable(service: Service) -> None:
-    assert not has_hub_token(service, "hf") and find_hub_token(service, "hf") is None
+    assert find_hub_token(service, "hf") is None
+    assert [(token.hub, token.kept_since) for token in list_hub_tokens(service)] == [("hf", None), ("modelscope", None)]
+    before = service.now()
     set_hub_token(service, "hf", CANARY)
-    assert find_hub_token(service, "hf") == CANARY and has_hub_token(service, "hf")
+    assert find_hub_token(service, "hf") == CANARY
+    kept_since = list_hub_tokens(service)[0].kept_since
+    assert kept_since is not None and before <= kept_since <= service.now()
     assert find_hub_token(service, "modelscope") is None
     with service.database.reading() as session:
         assert CANARY not in json.dumps(session.get_one(Machine, "hub_token.hf").value)
     data_dir = service.settings.data_dir
     assert [p for p in data_dir.rglob("*") if p.is_file() and CANARY.encode() in p.read_bytes()] == []
     set_hub_token(service, "hf", None)
-    assert not has_hub_token(service, "hf")
+    assert list_hub_tokens(service)[0].kept_since is None and find_hub_token(service, "hf") is None
 
 
 def test_what_is_no_token_is_refused(service: Service) -> None:
