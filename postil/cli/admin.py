@@ -43,6 +43,7 @@ def reset(
     as_json: AsJson = False,
 ) -> None:
     """Prints a link that sets a password once, alone on its line."""
+    from postil.cli.whereabouts import address_of, find_running_address
     from postil.platform.accounts.accounts import get_account_by_name
     from postil.platform.accounts.one_time_links import LIFETIME, make_reset_link
 
@@ -50,11 +51,15 @@ def reset(
     with opened(data) as service:
         account = get_account_by_name(service, name)
         token = make_reset_link(service, account.id)
-        host = service.settings.host
-        link = f"http://{f'[{host}]' if ':' in host else host}:{service.settings.port}/links/{token}"
+        running = find_running_address(service.settings.data_dir)
+        address = running or address_of(service.settings.host, service.settings.port)
+    link = f"{address}/links/{token}"
     screen.say("cli.admin.reset.done", name=account.name, days=LIFETIME.days)
+    if running is None:
+        screen.say("cli.admin.reset.not_running", address=address)
     screen.line(link, "cyan")
-    screen.result({"account_id": account.id, "name": account.name, "token": token, "link": link})
+    told = {"account_id": account.id, "name": account.name, "token": token, "link": link}
+    screen.result(told | {"is_running": running is not None})
 
 
 @admin.command("hub-token", cls=TaughtCommand, help="cli.admin.hub_token.help")

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from postil.cli.children import Child, Process, start_process
 from postil.cli.screen import Screen
+from postil.cli.whereabouts import address_of
 from postil.errors import CannotWriteError, UsageError
 from postil.language import say
 from postil.operating_system import os_reason
@@ -93,10 +94,14 @@ class House:
         self.supervisor = Child("supervisor", self._start_supervisor, self._ended)
         self.serving = Child("serving", self._start_serving, self._serving_ended)
 
+    @property
+    def address(self) -> str:
+        """Where the service is."""
+        return address_of(*self.listening.getsockname()[:2])
+
     def greet(self, service: Service) -> None:
         """Says where the service is, and what to do first."""
-        host, port = self.listening.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        address = self.address
         self.screen.say("cli.web.address", "bold", address=address)
         self.screen.say("cli.web.data_is", path=self.settings.data_dir)
         self.screen.say("cli.web.logs_are", path=self.settings.data_dir / "logs")

@@ -25,6 +25,7 @@ def web(
     # the database's libraries, which other verbs do without
     from postil.cli.children import watch
     from postil.cli.house import House, listen, refuse_open_door, stop_asked
+    from postil.cli.whereabouts import listening_at
     from postil.platform.service import open_service
     from postil.platform.settings import default_data_dir, load_settings
 
@@ -35,9 +36,10 @@ def web(
         refuse_open_door(service)
         with listen(settings.host, settings.port) as listening, stop_asked() as stop:
             house = House(settings, listening, screen)
-            house.greet(service)
             children = [house.web, house.supervisor, *([] if without_serving else [house.serving])]
-            watch(children, stop.is_set)
+            with listening_at(settings.data_dir, house.address):
+                house.greet(service)
+                watch(children, stop.is_set)
             house.leave()
     finally:
         service.database.engine.dispose()

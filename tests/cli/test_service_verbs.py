@@ -21,6 +21,7 @@ from postil.platform.store.migrating import HEAD
 from postil.platform.store.sqlite import driver as sqlite
 from tests.cli.conftest import Shell, last_json
 from tests.platform.conftest import cheap_passwords  # noqa: F401  # a fixture
+from tests.web.running import run_service
 
 CANARY = "canary in the coal mine 7"
 HUB_CANARY = "hf_canaryCANARYcanary99"
@@ -107,11 +108,27 @@ def test_a_reset_link_sets_a_password(shell: Shell, ann: str, data: Path) -> Non
     code, out, _ = shell("admin", "reset", "ANN@example.com", "--data", data)
     link = out.splitlines()[-1]
     assert code == 0 and link.startswith("http://127.0.0.1:8321/links/")
+    assert "does not run now" in out.replace("\n", " ")
     service = service_of(data)
     use_link(service, link.rpartition("/")[2], "another canary 42")
     assert sign_in(service, ann, "another canary 42").account.name == ann
     code, out, _ = shell("admin", "reset", ann, "--data", data, "--json")
     assert last_json(out)["link"].endswith(last_json(out)["token"])
+
+
+def test_a_reset_link_names_the_port_of_the_service_that_runs(shell: Shell, ann: str, data: Path) -> None:
+    def link() -> str:
+        code, out, _ = shell("admin", "reset", ann, "--data", data)
+        assert code == 0 and ("does not run now" in out.replace("\n", " ")) is ("8321" in out)
+        return out.splitlines()[-1]
+
+    with run_service(data, answers=False) as running:
+        assert running.address != "http://127.0.0.1:8321"
+        assert link().startswith(f"{running.address}/links/")
+        running.process.kill()  # it has no time to say that it is gone
+        running.process.wait(60)
+    assert (data / "web.json").exists()
+    assert link().startswith("http://127.0.0.1:8321/links/")
 
 
 def test_a_hub_token_is_kept_and_forgotten_and_never_shown(
