@@ -15,6 +15,7 @@ MANIFEST_NAME = "postil.json"
 CARD_NAME = "README.md"
 FORMAT = 1
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
+_HEADING = re.compile(r"^# .*$", re.MULTILINE)
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers")
 
 
@@ -148,9 +149,18 @@ It answers only on that base: fingerprint `{manifest.base_fingerprint}`.
 or `postil.load("PATH-OF-THIS-FOLDER").answer("...")` in Python, or plain PEFT (`PeftModel.from_pretrained`)
 with the tokenizer and chat template in this folder.
 
-Data sha256 `{manifest.data_hash}`, settings sha256 `{manifest.config_hash}`; {versions}.
+## Where it comes from
+
+Two adapters with the same two fingerprints were trained on the same conversations with the same settings.
+Fingerprint (sha256) of the conversations: `{manifest.data_hash}`; of the settings: `{manifest.config_hash}`.
+Trained with {versions}.
 """
     return write_text_atomically(adapter_dir / CARD_NAME, text)
+
+
+def retitled(card: str, title: str) -> str:
+    """A card under another heading; without one it stays as it is."""
+    return _HEADING.sub(lambda _: f"# {' '.join(title.split())}", card, count=1)
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from postil.errors import CannotWriteError, DataError, MissingInputError
-from postil.models.manifest import AdapterManifest, read_manifest, write_card, write_manifest
+from postil.models.manifest import AdapterManifest, read_manifest, retitled, write_card, write_manifest
 
 MANIFEST = AdapterManifest(
     base="Qwen/Qwen3-0.6B",
@@ -72,3 +72,6 @@ def test_the_card_names_base_results_and_use(tmp_path: Path) -> None:
     assert "\n# Shop answers\n" in card
     assert "| heldout_loss_tuned | 1.235 |" in card and "| rank | 16 |" in card
     assert "a\\|b c" in card and "postil chat" in card and "f" * 64 in card
+    assert "Fingerprint (sha256) of the conversations: `" in card
+    assert retitled(card, "My\n shop \\1") == card.replace("# Shop answers", "# My shop \\1")
+    assert retitled("no heading\n## a part\n", "x") == "no heading\n## a part\n"

@@ -1,5 +1,6 @@
 """An adapter as a zip that is made while it is sent: weights, settings, manifest, tokenizer and card in one folder."""
 
+import io
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from postil.models.manifest import CARD_NAME, retitled
 from postil.platform.adapters.checks import KNOWN_ENDINGS
 from postil.platform.adapters.names import as_word
 from postil.platform.adapters.views import usable_row
@@ -45,7 +47,7 @@ def open_download(service: Service, account_id: str, adapter_id: str) -> Downloa
     name = as_word(row.name) or row.id
     with ExitStack() as opening:
         folder = opening.enter_context(service.storage.local_path(row.storage_key))
-        files = [(path.name, opening.enter_context(path.open("rb"))) for path in _files(folder)]
+        files = [(path.name, opening.enter_context(_open(path, row.name))) for path in _files(folder)]
         kept = opening.pop_all()
     return Download(f"{name}.zip", _zip(name, files, row.created_at, kept))
 
@@ -54,12 +56,25 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in files_of(folder) if path.suffix in KNOWN_ENDINGS]
 
 
+def _open(path: Path, title: str) -> IO[bytes]:
+    """A file as it is sent. A run does not know what its owner calls the adapter now, so the card is headed here."""
+    if path.name == CARD_NAME:
+        return io.BytesIO(retitled(path.read_text("utf-8", "replace"), title).encode())
+    return path.open("rb")
+
+
+def _size_of(file: IO[bytes]) -> int:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
 def _zip(folder: str, files: Sequence[tuple[str, IO[bytes]]], made_at: datetime, kept: ExitStack) -> Iterator[bytes]:
     sink = _Sink()
     with kept, zipfile.ZipFile(sink, "w") as archive:  # type: ignore[call-overload]
         for name, file in files:
             entry = zipfile.ZipInfo(f"{folder}/{name}", max(_FIRST_DATE, made_at.timetuple()[:6]))
-            entry.file_size = os.fstat(file.fileno()).st_size  # decides whether sizes take eight bytes
+            entry.file_size = _size_of(file)  # decides whether sizes take eight bytes
             entry.external_attr = _READABLE
             entry.compress_type = zipfile.ZIP_STORED if name.endswith(_ALREADY_DENSE) else zipfile.ZIP_DEFLATED
             with archive.open(entry, "w") as member:

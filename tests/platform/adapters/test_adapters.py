@@ -343,9 +343,18 @@ def test_a_download_is_a_whole_zip(service: Service, folder: Path) -> None:
     assert download.file_name == "客服-2026.zip"
     archive = zipfile.ZipFile(io.BytesIO(b"".join(download.chunks)))
     assert archive.testzip() is None
-    assert {n: archive.read(n) for n in archive.namelist()} == {
-        f"客服-2026/{p.name}": p.read_bytes() for p in folder.iterdir()
-    }
+    files = {p.name: p.read_bytes() for p in folder.iterdir()}
+    files["README.md"] = files["README.md"].replace(b"# shop", "# ../../客服 2026".encode())
+    assert {n: archive.read(n) for n in archive.namelist()} == {f"客服-2026/{n}": c for n, c in files.items()}
+
+
+def test_the_card_in_a_download_is_headed_as_its_owner_calls_the_adapter_now(service: Service, folder: Path) -> None:
+    mei = add_account(service)
+    adapter_id = publish(service, mei, folder, name="客服 2026")
+    adapters.rename_adapter(service, mei, adapter_id, "掌柜 2027")
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(adapter_downloads.open_download(service, mei, adapter_id).chunks)))
+    card = archive.read("掌柜-2027/README.md").decode()
+    assert [line for line in card.splitlines() if line.startswith("# ")] == ["# 掌柜 2027"]
 
 
 def test_a_download_goes_on_when_its_adapter_is_deleted(service: Service, folder: Path) -> None:
