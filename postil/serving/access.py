@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postil.errors import NotAllowedError, PostilError, UsageError
+from postil.language import LANGUAGES, use_language
 from postil.serving.openai_wire import error_reply
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
@@ -64,7 +65,7 @@ def _holds(keys: AbstractSet[str], given: bytes) -> bool:
 
 
 class AccessGuard:
-    """The outermost layer of the app: checks a request, names it, and times it."""
+    """The outermost layer of the app: checks a request, names it, times it, and hears its language."""
 
     def __init__(self, app: ASGIApp, access: Access):
         self.app, self.access = app, access
@@ -89,6 +90,8 @@ class AccessGuard:
                 named["openai-version"] = "2020-10-01"
             await send(message)
 
+        wanted = headers.get("accept-language", "").lower()
+        use_language(next((known for known in LANGUAGES if wanted.startswith(known)), None))
         try:
             self.access.check(path, headers)
         except PostilError as error:

@@ -31,6 +31,7 @@ those keys only.
 
 Errors have OpenAI's shape {"error": {"message", "type", "param", "code"}}: 400 bad request or prompt too long
 (context_length_exceeded), 401, 404 model_not_found, 413 body too large, 429 queue full with Retry-After, 503 stopping.
+Their language is the one that Accept-Language names first, else the process's own.
 Replies carry x-request-id (the request's own where it sent one) and openai-processing-ms.
 
 The private process is started as `python -m postil.serving SPEC.json`; the spec's entries are in spec.py. It prints one

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 
 from postil.errors import TryAgainError
+from postil.language import current_language
 
 CONNECT_SECONDS, CONTROL_SECONDS = 2.0, 60.0
 
@@ -102,7 +103,7 @@ class ServingDoor:
             "POST",
             f"{address.url}/v1/chat/completions",
             json=body,
-            headers={"authorization": f"Bearer {address.token}", "x-request-id": request_id},
+            headers=_headers(address) | {"x-request-id": request_id},
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
         )
         try:
@@ -111,10 +112,9 @@ class ServingDoor:
             raise TryAgainError("web.no_answers", retry_after_seconds=2) from None
 
     async def _control(self, address: Address, method: str, path: str, body: Any) -> httpx2.Response:
-        headers = {"authorization": f"Bearer {address.token}"}
         try:
             return await self.client.request(
-                method, address.url + path, json=body, headers=headers, timeout=CONTROL_SECONDS
+                method, address.url + path, json=body, headers=_headers(address), timeout=CONTROL_SECONDS
             )
         except httpx2.TransportError:
             raise TryAgainError("web.no_answers", retry_after_seconds=2) from None
@@ -123,6 +123,11 @@ class ServingDoor:
 def _client() -> httpx2.AsyncClient:
     # never through a proxy of the environment: the other end is this machine
     return httpx2.AsyncClient(trust_env=False, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16))
+
+
+def _headers(address: Address) -> dict[str, str]:
+    """The token, and the language of the account that asks: errors of the other end are passed on as they are."""
+    return {"authorization": f"Bearer {address.token}", "accept-language": current_language()}
 
 
 def _message(reply: httpx2.Response) -> str:

@@ -32,6 +32,21 @@ def ask(client: OpenAI, model: str, question: str, **more: Any) -> Any:
     return client.chat.completions.create(model=model, messages=messages, **settings)  # type: ignore[call-overload]
 
 
+def test_errors_are_in_the_language_that_is_asked_for(served: Served) -> None:
+    said = {}
+    for language in ("zh", "zh-CN,zh;q=0.9,en;q=0.8", "en", "en-GB,zh;q=0.5", "fr", None):
+        headers = {"accept-language": language} if language else {}
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask(served.client(default_headers=headers), "nobody", "Hello?")
+        with pytest.raises(openai.BadRequestError) as refused:
+            ask(served.client(default_headers=headers), "starter", "Hello?", logprobs=True)
+        said[language] = caught.value.message, refused.value.message
+    english, chinese = said[None], said["zh"]
+    assert all("。" in text for text in chinese) and not any("。" in text for text in english)
+    assert said["zh-CN,zh;q=0.9,en;q=0.8"] == chinese
+    assert said["en"] == said["en-GB,zh;q=0.5"] == said["fr"] == english
+
+
 def text_of(chunks: Iterable[Any], index: int = 0) -> str:
     choices = [choice for chunk in chunks for choice in chunk.choices]
     return "".join(c.delta.content or "" for c in choices if c.index == index)

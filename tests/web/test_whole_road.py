@@ -145,6 +145,21 @@ def test_an_answer_that_nobody_reads_is_not_written_on(running: Running) -> None
             time.sleep(0.05)
 
 
+def test_what_the_answering_process_refuses_is_said_in_the_language_of_the_account(running: Running) -> None:
+    said = {}
+    with running.client("emma") as browser:
+        for language in ("zh", "en"):
+            assert browser.patch("/api/account", json={"language": language}).status_code == 200
+            body = {"model": "starter", "messages": [{"role": "user", "content": "hello"}], "logprobs": True}
+            plain = browser.post("/v1/chat/completions", json=body, headers={"accept-language": "fr"})
+            streamed = browser.post("/v1/chat/completions", json=body | {"stream": True})
+            assert plain.status_code == streamed.status_code == 400
+            assert plain.json() == streamed.json()
+            said[language] = plain.json()["error"]
+    assert said["zh"].pop("message").count("。") >= 1 and "。" not in said["en"].pop("message")
+    assert said["zh"] == said["en"] and said["en"]["code"] == "unsupported_parameter"
+
+
 def _figure(client: httpx2.Client, name: str) -> float:
     lines = client.get("/metrics").text.splitlines()
     return float(next(line.split()[-1] for line in lines if line.startswith(name)))
