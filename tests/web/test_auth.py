@@ -192,3 +192,13 @@ def test_answers_carry_safe_headers(anna: TestClient) -> None:
         assert headers["cache-control"] == "no-store"
         assert headers["x-request-id"].startswith("req_")
         assert "server" not in headers
+
+
+def test_a_wrong_password_deletes_nothing_and_says_so(anna: TestClient) -> None:
+    reply = anna.post("/api/account/delete", json={"password": f"{PASSWORD}?"})
+    assert reply.status_code == 403
+    told = error_of(reply)
+    assert told["code"] == "platform.sign_ins.wrong_proof" and "old password" not in str(told["message"])
+    assert anna.get("/api/account").json()["name"] == "anna"
+    changed = anna.put("/api/account/password", json={"old_password": f"{PASSWORD}?", "new_password": PASSWORD * 2})
+    assert error_of(changed)["code"] == "platform.sign_ins.wrong_old"

@@ -166,7 +166,7 @@ def check_again(service: Service, account_id: str, password: str, *, address: st
     with service.database.reading() as session:
         password_hash = account_row(session, account_id).password_hash
     if not verify_password(password, password_hash)[0]:
-        raise NotAllowedError("platform.sign_ins.wrong_old")
+        raise NotAllowedError("platform.sign_ins.wrong_proof")
 
 
 def renew(session: Session, account: Account, password_hash: str, now: datetime, client: str = "") -> SignedIn:
