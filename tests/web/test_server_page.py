@@ -32,6 +32,22 @@ def test_every_setting_is_on_the_page(page: Path) -> None:
     assert missing == ["data_dir", "fake_slots"]  # the first is --data, the second is for tests
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("", "nothing came back"),
+        ('{"error": {"message": "It is not there."}}', "It is not there."),
+        ("<html>Bad gateway</html>", "Bad gateway"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_an_answer_without_the_field_is_shown_and_no_trace(answer: str, said: str) -> None:
+    script = f"{commands(PAGES[0])[0]}\nprintf %s '{answer}' | field id"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("No id in the answer: ") and said in done.stderr and "Traceback" not in done.stderr
+
+
 def test_the_commands_of_the_page_run_as_they_stand(tmp_path: Path) -> None:
     with run_service(tmp_path / "data", free_rows_per_month=10) as running:
         blocks = commands(PAGES[0])
