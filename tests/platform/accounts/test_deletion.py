@@ -23,6 +23,7 @@ from postil.platform.adapters.sharing import share_adapter
 from postil.platform.datasets.uploads import start_upload
 from postil.platform.jobs.jobs import change_state, run_folder
 from postil.platform.money import ledger
+from postil.platform.money.bills import get_balance, list_entries
 from postil.platform.service import Service
 from postil.platform.store.backups import list_backups
 from postil.platform.store.tables import Account, Job, LedgerEntry, Machine, Table
@@ -122,6 +123,23 @@ def test_nothing_is_left_but_amounts(service: Service, tmp_path: Path) -> None:
     assert [account.name for account in list_accounts(service)] == ["bob", "root"]
     assert create_account(service, "ann", PASSWORD).id != ann.id
     assert get_account(service, bob.id) == bob
+
+
+def test_who_comes_again_under_the_same_name_is_somebody_new(service: Service) -> None:
+    """Also to the bill: free rows belong to an account, and nothing of the old one is kept to count on."""
+    old = create_account(service, "ann@example.com", PASSWORD)
+    with service.database.writing() as session:
+        job = new_job(service, old.id, state="succeeded")
+        session.add(job)
+        session.flush()
+        ledger.reserve(session, service, job, [10] * 700, 1)
+        ledger.settle(session, service, job, [10] * 700, 1)
+    assert get_balance(service, old.id).free_rows_left == 300
+    delete_account(service, old.id)
+    new = create_account(service, "ann@example.com", PASSWORD)
+    assert new.id != old.id and list_entries(service, new.id) == ()
+    assert get_balance(service, new.id).free_rows_left == 1000
+    assert sum(line.free_rows for line in list_entries(service, old.id)) == 700  # its amounts are still there
 
 
 def test_others_keep_theirs_and_lose_what_was_shared(service: Service, tmp_path: Path) -> None:
