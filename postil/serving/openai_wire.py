@@ -39,6 +39,7 @@ _NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "modalities": (["text"],),
     "functions": ([],),
+    "chat_template": (),  # of a stranger; the base's own is used
     "web_search_options": (),
     "prediction": (),
 }

@@ -1,4 +1,4 @@
-"""Names, identifiers and addresses that would do harm elsewhere: here they are text (T8, T12, T14, T15, T19-T22)."""
+"""Names, identifiers and addresses that would do harm elsewhere: here they are text (T8, T14, T15, T19-T22)."""
 
 import io
 import json
