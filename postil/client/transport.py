@@ -12,40 +12,11 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from postil.errors import (
-    CannotWriteError,
-    ConflictError,
-    DataError,
-    MissingInputError,
-    NotAllowedError,
-    PostilError,
-    QuotaError,
-    TooManyError,
-    TryAgainError,
-    UnavailableError,
-    UsageError,
-)
+from postil.errors import NotAllowedError, PostilError, TryAgainError
+from postil.wire.errors import kind_of
 from postil.wire.shape import Answer
 
 TRIES, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 4, 0.5, 30.0
-_KINDS: dict[int, type[PostilError]] = {
-    400: UsageError,
-    401: NotAllowedError,
-    402: QuotaError,
-    403: NotAllowedError,
-    404: MissingInputError,
-    405: UsageError,
-    408: TryAgainError,
-    409: ConflictError,
-    413: DataError,
-    422: UsageError,
-    429: TooManyError,
-    502: TryAgainError,
-    503: TryAgainError,
-    504: TryAgainError,
-    507: CannotWriteError,
-}
-_DATA_CODES = ("data.", "platform.datasets.", "platform.uploads.", "platform.storage.")
 
 Shape = TypeVar("Shape", bound=Answer)
 
@@ -117,11 +88,7 @@ def error_of(reply: httpx2.Response) -> PostilError:
     """
     told = _told(reply)
     code = str(told.get("code") or "")
-    kind = _KINDS.get(reply.status_code, TryAgainError if reply.status_code >= 500 else UsageError)
-    if kind is UsageError and code.startswith(_DATA_CODES):
-        kind = DataError
-    if reply.status_code == 503 and code.startswith("platform.database.damaged"):
-        kind = UnavailableError
+    kind = kind_of(reply.status_code, code)
     values: dict[str, Any] = {
         "message": str(told.get("message") or f"HTTP {reply.status_code}"),
         "hint": str(told.get("hint") or ""),

@@ -16,35 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
-from postil.errors import (
-    CannotWriteError,
-    ConflictError,
-    DataError,
-    MissingInputError,
-    NotAllowedError,
-    PostilError,
-    QuotaError,
-    TooManyError,
-    TryAgainError,
-    UnavailableError,
-    UsageError,
-)
+from postil.errors import DataError, PostilError, TryAgainError
 from postil.language import has_sentence, say
+from postil.wire.errors import status_of
 
 _log = logging.getLogger("postil.web")
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT}
-_STATUS: tuple[tuple[type[PostilError], int], ...] = (
-    (TooManyError, 429),
-    (TryAgainError, 503),
-    (UsageError, 422),
-    (DataError, 422),
-    (MissingInputError, 404),
-    (ConflictError, 409),
-    (QuotaError, 402),
-    (CannotWriteError, 507),
-    (UnavailableError, 503),
-)
-_TOO_LARGE = {"platform.storage.too_large"}
 _OPENAI_TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error"}
 
 
@@ -89,7 +66,7 @@ def describe_error(error: BaseException) -> Reply:
         key = f"web.status.{error.status_code}"
         return _reply(error.status_code, PostilError(key if has_sentence(key) else "web.status.400"))
     if isinstance(error, PostilError):
-        return _reply(_status_of(error), error)
+        return _reply(status_of(error), error)
     if isinstance(error, ClientDisconnect):
         return _reply(400, PostilError("web.gone"))
     if isinstance(error, OSError) and error.errno in _OUT_OF_SPACE:
@@ -122,14 +99,6 @@ def error_response(scope: Scope, error: BaseException) -> JSONResponse:
 async def handle_error(request: Request, error: Exception) -> JSONResponse:
     """The same for FastAPI's own errors."""
     return error_response(request.scope, error)
-
-
-def _status_of(error: PostilError) -> int:
-    if error.key in _TOO_LARGE:
-        return 413
-    if isinstance(error, NotAllowedError):
-        return 403 if error.is_signed_in else 401
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
 def _reply(status: int, error: PostilError) -> Reply:

@@ -20,9 +20,11 @@ from postil.errors import (
     QuotaError,
     TooManyError,
     TryAgainError,
+    UnavailableError,
     UsageError,
 )
 from postil.wire.accounts import Account
+from postil.wire.errors import status_of
 from tests.web.conftest import NewClient
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
@@ -117,6 +119,30 @@ def test_errors_are_of_our_kinds_in_the_services_words(status: int, code: str, k
     assert (error.values["code"], error.values["request_id"]) == (code, "req_1")
     if isinstance(error, NotAllowedError):
         assert error.is_signed_in is (status == 403)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("web.invalid_request"),
+        DataError("platform.uploads.empty"),
+        DataError("platform.storage.too_large"),
+        MissingInputError("platform.jobs.no_such"),
+        UnavailableError("platform.database.damaged"),
+        CannotWriteError("web.disk_full"),
+        ConflictError("platform.jobs.not_ended"),
+        TryAgainError("web.no_answers"),
+        TooManyError("platform.limits.too_many"),
+        NotAllowedError("web.not_signed_in", is_signed_in=False),
+        NotAllowedError("web.needs_train"),
+        QuotaError("platform.money.account_cap"),
+    ],
+    ids=lambda error: error.key,
+)
+def test_an_error_is_of_the_same_kind_on_both_sides(error: PostilError) -> None:
+    read = error_of(httpx2.Response(status_of(error), json={"error": {"code": error.key}}))
+    assert type(read) is type(error)
+    assert getattr(read, "is_signed_in", None) == getattr(error, "is_signed_in", None)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": 5}', b"\xff"])

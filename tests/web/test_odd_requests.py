@@ -9,6 +9,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+import postil.errors
+from postil.errors import PostilError, Stopped
 from postil.platform.service import Service
 from postil.web import errors
 from tests.web.belongings import CSV, make_belongings, upload
@@ -237,10 +239,12 @@ def test_a_full_disk_is_told_so(anna: TestClient, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_kind_of_error_has_a_status() -> None:
-    kinds = {kind for kind, _ in errors._STATUS}
-    assert len(kinds) == 9
-    statuses = {errors.describe_error(kind("web.gone")).status for kind in kinds}
-    assert statuses == {429, 503, 422, 404, 409, 402, 507}
+    of_the_shell = {Stopped}
+    kinds = {kind for kind in vars(postil.errors).values() if isinstance(kind, type) and issubclass(kind, PostilError)}
+    statuses = {kind: errors.describe_error(kind("web.gone")).status for kind in kinds - of_the_shell}
+    assert len(statuses) == 11
+    assert [kind for kind, status in statuses.items() if status == 500] == [PostilError]
+    assert set(statuses.values()) == {429, 503, 422, 403, 404, 409, 402, 507, 500}
     assert errors.describe_error(ValueError()).status == 500
 
 
