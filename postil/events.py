@@ -156,11 +156,15 @@ class HeldoutMeasured(Event, frozen=True, kw_only=True, tag="heldout"):
 
 
 class CheckpointSaved(Event, frozen=True, kw_only=True, tag="checkpoint"):
-    """A checkpoint is complete on disk; writing it took `seconds`."""
+    """A checkpoint is complete on disk; writing it took `seconds`.
+
+    `peak_memory_bytes` is the most that this attempt's process has held so far, on the device of the base.
+    """
 
     step: int
     path: str
     seconds: float = 0.0
+    peak_memory_bytes: int | None = None
 
 
 class Warned(Event, frozen=True, kw_only=True, tag="warning"):
@@ -172,10 +176,11 @@ class Warned(Event, frozen=True, kw_only=True, tag="warning"):
 
 
 class RunFinished(Event, frozen=True, kw_only=True, tag="finished"):
-    """The run is over and everything is on disk."""
+    """The run is over and everything is on disk; `peak_memory_bytes` as in CheckpointSaved."""
 
     run_dir: str
     verdict: str
+    peak_memory_bytes: int | None = None
 
 
 AnyEvent = (

@@ -1,6 +1,8 @@
 """Where to compute, and in which precision: one pure choice over facts that are asked for once."""
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from postil.errors import UnavailableError
@@ -106,3 +108,27 @@ def probe_devices() -> DeviceFacts:
         mps=mps,
         mps_bf16=mps and torch.backends.mps.is_macos_or_newer(14, 0),
     )
+
+
+def peak_memory_bytes(device: str) -> int | None:
+    """The most that this process has held so far on the device where the base lies; None where nobody tells."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_reserved())
+    return _resident_peak_bytes()
+
+
+def _resident_peak_bytes(status: Path = Path("/proc/self/status")) -> int | None:
+    try:
+        # getrusage's figure is that of whoever started this process, where that was larger
+        lines = status.read_text("ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

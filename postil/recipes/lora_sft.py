@@ -30,6 +30,7 @@ from postil.errors import UsageError
 from postil.evaluation.report import evaluate_adapter
 from postil.events import PhaseStarted, Report, RunFinished, ShouldStop, ignore, never
 from postil.models.adapter import add_adapter
+from postil.models.devices import peak_memory_bytes
 from postil.models.loading import load_base
 from postil.models.manifest import write_text_atomically
 from postil.recipes.defaults import resolve_config
@@ -41,7 +42,6 @@ from postil.recipes.reporting import heldout_probe, report_data, report_model, r
 from postil.recipes.result import RunResult, config_hash, publish_adapter
 from postil.recipes.row_tokens import write_row_tokens
 from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json
-from postil.recipes.step_rates import peak_memory_bytes
 from postil.recipes.trackers import tracked
 from postil.training.loop import train_adapter
 
@@ -147,5 +147,5 @@ def train_lora(
         publish_adapter(folder, model, base, config, data_hash, metrics=result.metrics())
         write_json(folder.report, evaluation.as_dict())
         write_json(folder.result, result.as_dict())
-        report(RunFinished(run_dir=str(folder.path), verdict=evaluation.verdict))
+        report(RunFinished(run_dir=str(folder.path), verdict=evaluation.verdict, peak_memory_bytes=took.memory_bytes))
     return result

@@ -1,7 +1,6 @@
 """How fast a base trains, measures and answers on this device, from a few real steps."""
 
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from torch import nn
 from postil.advice.rates import Range, Rates
 from postil.config import RunConfig
 from postil.data.examples import Example
+from postil.models.devices import peak_memory_bytes
 from postil.models.generation import Sampling, generate_answers
 from postil.models.loading import Base
 from postil.models.packed import packed_attention
@@ -124,18 +124,6 @@ def _save_seconds(state: TrainingState) -> float:
 def _wait_for_device() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def peak_memory_bytes(device: str) -> int | None:
-    """Of this process so far, on the device where the base lies; None where it is not told."""
-    if device == "cuda":
-        return int(torch.cuda.max_memory_reserved())
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _hardware(base: Base) -> str:

@@ -15,6 +15,7 @@ from postil.errors import DataError, Stopped
 from postil.events import CheckpointSaved, Pace, Report, ShouldStop, StepDone, TrainingPlanned, Warned
 from postil.language import say
 from postil.models.adapter import adapter_dropout
+from postil.models.devices import peak_memory_bytes
 from postil.models.loss import output_head
 from postil.models.packed import causal_model, packed_attention, supports_packing
 from postil.training.allocator import keep_freed_memory
@@ -262,7 +263,14 @@ def _save(run: _Run, state: TrainingState, clock: _Clock) -> None:
     keep_checkpoints(run.run_dir, run.config.keep, best)
     clock.saved_at = time.perf_counter()
     clock.saving_seconds = clock.saved_at - started
-    run.report(CheckpointSaved(step=state.step, path=str(checkpoint.path), seconds=clock.saving_seconds))
+    run.report(
+        CheckpointSaved(
+            step=state.step,
+            path=str(checkpoint.path),
+            seconds=clock.saving_seconds,
+            peak_memory_bytes=peak_memory_bytes(next(iter(state.parameters.values())).device.type),
+        )
+    )
 
 
 def _result(state: TrainingState, last_steps: int) -> TrainResult:

@@ -1,10 +1,13 @@
 """The choice of device and dtype, case by case; what this machine has is only looked at for consistency."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from postil.errors import UnavailableError
-from postil.models.devices import DeviceFacts, choose_device, probe_devices
+from postil.models.devices import DeviceFacts, choose_device, peak_memory_bytes, probe_devices
 
 PLAIN = DeviceFacts()
 MODERN_CPU = DeviceFacts(cpu_bf16=True)
@@ -54,6 +57,25 @@ def test_what_is_not_here_is_refused_not_replaced(facts: DeviceFacts, requested:
     assert caught.value.key == key
     assert caught.value.exit_code == 69
     assert caught.value.hint
+
+
+def test_the_peak_of_memory_stays_when_the_memory_is_given_back() -> None:
+    before = peak_memory_bytes("cpu")
+    block = torch.ones(100_000_000)  # 400 MB
+    held = peak_memory_bytes("cpu")
+    del block
+    after = peak_memory_bytes("cpu")
+    assert before is not None and held is not None and after is not None
+    about = 1e6  # the kernel counts pages in batches
+    assert 100e6 < before < held + about and held > 400e6
+    assert held - about < after < held + about
+
+
+def test_the_peak_is_this_process_own_and_not_that_of_whoever_started_it() -> None:
+    block = torch.ones(200_000_000)  # 800 MB, which getrusage would tell a child of as its own
+    code = "from postil.models.devices import peak_memory_bytes as peak; print(peak('cpu'))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert block.sum() > 0 and 1e6 < int(found.stdout) < 400e6
 
 
 def test_facts_of_this_machine_agree_with_torch() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from postil.config import RunConfig
 from postil.errors import CannotWriteError, DataError, MissingInputError, Stopped, TryAgainError, UnavailableError
-from postil.events import CheckpointSaved, TrainingPlanned
+from postil.events import CheckpointSaved, RunFinished, TrainingPlanned
 from postil.recipes.launch import (
     RunExit,
     RunSpec,
@@ -125,6 +125,8 @@ def test_killed_forks_end_as_a_fresh_process_that_nobody_disturbed(hatchery: Hat
     assert weights(folder) == weights(whole)
     first_steps = [e.first_step for e in read_events(folder)[0] if isinstance(e, TrainingPlanned)]
     assert first_steps[0] == 0 and all(n >= 6 * (i + 1) for i, n in enumerate(first_steps[1:])), first_steps
+    peaks = [e.peak_memory_bytes or 0 for e in read_events(folder)[0] if isinstance(e, CheckpointSaved | RunFinished)]
+    assert len(peaks) > 10 and all(100e6 < peak < 4e9 for peak in peaks), peaks
     tokens = find_row_tokens(folder)
     assert tokens is not None and len(tokens.row_tokens) == 20 and tokens.steps_per_pass == 5
 

@@ -226,7 +226,8 @@ def _actual(working: WorkingJob, reader: RunReader, price_micro: int) -> dict[st
     seconds = reader.total_seconds
     found: dict[str, Any] = {"seconds": round(seconds, 1), "price_micro": price_micro}
     if working.estimate is not None:
-        found["grade"] = grade(working.estimate, Actual(seconds, price_micro=price_micro)).as_dict()
+        took = Actual(seconds, reader.peak_memory_bytes, price_micro)
+        found["grade"] = grade(working.estimate, took).as_dict()
     return found
 
 

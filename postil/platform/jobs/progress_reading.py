@@ -14,6 +14,7 @@ from postil.events import (
     ModelLoaded,
     Pace,
     PhaseStarted,
+    RunFinished,
     StepDone,
     TrainingPlanned,
     Warned,
@@ -33,6 +34,7 @@ class RunReader:
     Args:
         offset: bytes read so far.
         checkpoint_step: the furthest checkpoint.
+        peak_memory_bytes: the most that an attempt has told of; None where none has.
         total_seconds: from each event to the next, by a clock that nobody can set; pauses between attempts not counted.
     """
 
@@ -41,6 +43,7 @@ class RunReader:
     offset: int = 0
     checkpoint_step: int = 0
     last_step: int = 0
+    peak_memory_bytes: int | None = None
     total_seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
     _kept: list[AnyEvent] = field(default_factory=list)
@@ -75,8 +78,14 @@ class RunReader:
             self.total_seconds += passed
         self._heard_seconds = event.monotonic_seconds
 
+    def _note_memory(self, event: AnyEvent) -> None:
+        told = event.peak_memory_bytes if isinstance(event, CheckpointSaved | RunFinished) else None
+        if told is not None:
+            self.peak_memory_bytes = max(self.peak_memory_bytes or 0, told)
+
     def _take(self, event: AnyEvent) -> None:
         self._count_time(event)
+        self._note_memory(event)
         facts = self.facts
         match event:
             case StepDone():

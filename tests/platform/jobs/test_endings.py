@@ -2,14 +2,18 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from postil.advice.estimate import Estimate
+from postil.advice.rates import Range
 from postil.config import RunConfig
 from postil.data.examples import Example
 from postil.errors import CannotWriteError
+from postil.models.devices import peak_memory_bytes
 from postil.platform.jobs.endings import (
     WorkingJob,
     count_oom_kills,
@@ -27,7 +31,9 @@ from postil.platform.store.storage import LocalStorage
 from postil.platform.store.tables import Adapter, Job
 from postil.problems import Place
 from postil.recipes.launch import attempt_folder
+from postil.recipes.lora_sft import train_lora
 from postil.recipes.row_tokens import write_row_tokens
+from postil.testing.tiny import make_tiny_model
 from tests.adapters import make_adapter
 from tests.platform.rows import add_account, new_job
 
@@ -80,6 +86,30 @@ def test_adapter_and_bill_come_together_and_once(service: Service, finished: Fin
     assert view.adapter_id == made.id and view.cost_micro == 200 * 100 * 2 * 30_000 // 1000
     tidy(service, working.id, folder)
     assert not (folder / "checkpoints").exists() and not (folder / "adapter").exists() and folder.exists()
+
+
+def test_the_grade_has_the_memory_that_a_real_run_took(service: Service, finished: Finished, tmp_path: Path) -> None:
+    data = tmp_path / "shop.csv"
+    data.write_text("question,answer\n" + "".join(f"What is item {n}?,It is number {n}.\n" for n in range(12)), "utf-8")
+    settings = {
+        "data.file": str(data),
+        "model.base": str(make_tiny_model(tmp_path / "tiny", "qwen3")),
+        "model.device": "cpu",
+        "training.max_steps": 4,
+        "evaluation.max_answers": 0,
+        "output.dir": str(tmp_path / "run"),
+    }
+    train_lora(RunConfig().replace(settings))
+    reader = RunReader(tmp_path / "run")
+    assert reader.peak_memory_bytes is None and reader.read()
+    working, folder = finished()
+    said = Estimate("cpu", 4, 400, 1, Range(1, 9), {"train": Range(1, 9)}, Range(1e8, 2e9), False)
+    assert publish_job(service, replace(working, estimate=said), folder, reader) == "succeeded"
+    actual = get_job(service, working.account_id, working.id).actual
+    assert actual is not None and actual["grade"]["said_memory_bytes"] == {"low": 1e8, "high": 2e9}
+    used, now = reader.peak_memory_bytes, peak_memory_bytes("cpu")
+    assert used is not None and now is not None and 100e6 < used < now + 1e6
+    assert actual["grade"]["used_memory_bytes"] == used
 
 
 def test_a_wish_to_cancel_at_the_last_moment(service: Service, finished: Finished) -> None:
