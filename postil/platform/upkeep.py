@@ -22,8 +22,7 @@ _log = logging.getLogger(__name__)
 
 def keep_up(service: Service) -> None:
     """Everything in turn; what fails is logged and tried again by the next call."""
-    tasks: tuple[Callable[[Service], object], ...] = (backup_daily, forget_what_ran_out, sweep_storage, sweep_adapters)
-    for task in tasks:
+    for task in TASKS:
         try:
             task(service)
         except (PostilError, OSError) as error:
@@ -36,6 +35,11 @@ def forget_what_ran_out(service: Service) -> None:
     with service.database.writing() as session:
         session.execute(delete(SignIn).where(or_(SignIn.expires_at <= now, SignIn.used_at <= now - IDLE)))
         session.execute(delete(OneTimeLink).where(OneTimeLink.expires_at <= now))
+
+
+def empty_log(service: Service) -> None:
+    """What was deleted since the last time leaves the database's log as well."""
+    service.database.empty_log()
 
 
 def sweep_storage(service: Service) -> int:
@@ -59,3 +63,12 @@ def sweep_adapters(service: Service) -> int:
         return 0
     being_published = {storage_key(adapter_id_of(job_id)) for job_id in alive}
     return sweep(service, [key for key in keys if key not in being_published])
+
+
+TASKS: tuple[Callable[[Service], object], ...] = (
+    backup_daily,
+    forget_what_ran_out,
+    sweep_storage,
+    sweep_adapters,
+    empty_log,
+)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from postil.language import Language, use_language
+from postil.language import Language, current_language, use_language
 from postil.platform.ids import new_id
 from postil.web import logs
 from postil.web.errors import Refused, error_response
@@ -53,7 +53,7 @@ class Envelope:
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
         logs.request_id.set(request_id)
-        use_language(accepted_language(headers.get("accept-language", "")))
+        use_language(accepted_language(headers.get("accept-language", "")) or current_language())
         sent = _Sent(scope, send, self.metrics)
         try:
             if not self._is_ours(headers.getlist("host")):

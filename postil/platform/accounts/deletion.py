@@ -107,6 +107,8 @@ def _delete_everything(service: Service, account_id: str) -> int:
         freed += finish_deletion(service, dataset_id)  # of one whose deletion had begun before
     with service.database.writing() as session, contextlib.suppress(MissingInputError):
         session.delete(account_row(session, account_id))
+    with contextlib.suppress(TryAgainError):  # somebody reads; upkeep does it later
+        service.database.empty_log()
     return freed
 
 

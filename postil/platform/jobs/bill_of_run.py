@@ -1,4 +1,8 @@
-"""What a job has to pay, from what its run has left: settled by the steps that were trained, or given back."""
+"""What a job has to pay, from what its run has left: settled by the steps that were trained, or given back.
+
+While it runs, the supervisor works the cost out with every progress that it tells, and keeps it there; whoever watches
+asks the ledger nothing.
+"""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -29,25 +33,21 @@ def settle_or_refund(session: Session, service: Service, job: Job, why: str) -> 
     return ledger.settle(session, service, job, found.row_tokens, found.passes(step))
 
 
-def cost_so_far(session: Session, service: Service, job: Job) -> int:
-    """What the job would cost if it ended now, in millionths of the currency; what it has cost where it has ended."""
+def cost_so_far(session: Session, service: Service, job: Job, step: int) -> ledger.CostSoFar:
+    """What the job would cost if it ended after so many steps."""
     found = find_row_tokens(service.settings.data_dir / "runs" / job.id)
-    tokens, passes = (found.row_tokens, found.passes(trained_steps(job))) if found else ([], Fraction(0))
-    return ledger.cost_so_far(session, service, job, tokens, passes).amount_micro
+    tokens, passes = (found.row_tokens, found.passes(step)) if found else ([], Fraction(0))
+    return ledger.cost_so_far(session, service, job, tokens, passes)
 
 
-def costs_so_far(session: Session, service: Service, jobs: Sequence[Job]) -> dict[str, int]:
-    """The same of many jobs: one look at the ledger for all, and at the folders of those alone that are training."""
-    known = costs_of(session, [job.id for job in jobs])
-    found = {}
-    for job in jobs:
-        cost = known.get(job.id)
-        is_open = cost is not None and cost.settled_micro is None
-        if is_open and trained_steps(job):
-            found[job.id] = cost_so_far(session, service, job)
-        else:
-            found[job.id] = (cost.settled_micro or 0) if cost else 0
-    return found
+def costs_told(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
+    """What each job costs so far, or has cost where it has ended, in millionths of the currency."""
+    ended = [job.id for job in jobs if job.ended_at is not None]
+    known = costs_of(session, ended) if ended else {}
+    return {
+        job.id: (known[job.id].settled_micro or 0) if job.id in known else int(job.progress.get("cost_micro") or 0)
+        for job in jobs
+    }
 
 
 def trained_steps(job: Job) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from postil.advice.estimate import Actual, Estimate, grade
 from postil.errors import DataError, MissingInputError, PostilError
 from postil.platform.adapters import adapters
-from postil.platform.jobs.bill_of_run import settle_or_refund
+from postil.platform.jobs.bill_of_run import cost_so_far, settle_or_refund
 from postil.platform.jobs.claiming import note_use
 from postil.platform.jobs.jobs import ENDED, change_state
 from postil.platform.jobs.progress_reading import RunReader
@@ -141,6 +141,7 @@ def _close_attempt(session: Session, service: Service, job: Job, ending: Ending,
 def _apply(session: Session, service: Service, job: Job, folder: Path, decision: Decision, reader: RunReader) -> None:
     now, tally = service.now(), decision.tally
     progress = job.progress | reader.progress(now)
+    progress["cost_micro"] = cost_so_far(session, service, job, int(progress.get("step") or 0)).amount_micro
     values: dict[str, Any] = {
         "failures": tally.failures,
         "retries": tally.retries,

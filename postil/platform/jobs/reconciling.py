@@ -14,14 +14,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
 
 from postil.advice.estimate import Estimate
 from postil.errors import CannotWriteError, PostilError
 from postil.operating_system import os_reason
 from postil.platform.administration import HEARTBEAT
 from postil.platform.jobs.backends import Backend
-from postil.platform.jobs.bill_of_run import trained_steps
+from postil.platform.jobs.bill_of_run import cost_so_far
 from postil.platform.jobs.claiming import Claim, claim_next
 from postil.platform.jobs.endings import (
     WorkingJob,
@@ -37,11 +36,9 @@ from postil.platform.jobs.progress_reading import RunReader
 from postil.platform.jobs.rate_learning import learn_from_run
 from postil.platform.jobs.run_specs import make_spec
 from postil.platform.jobs.slots import Slot, find_busy_gpus, find_slots, free_slots
-from postil.platform.money import ledger
 from postil.platform.service import Service
 from postil.platform.store.tables import Attempt, Job, Machine
 from postil.platform.stored_errors import StoredError
-from postil.recipes.row_tokens import find_row_tokens
 
 HEARTBEAT_SECONDS = 5.0
 PROGRESS_SECONDS = 0.8
@@ -155,6 +152,9 @@ class Reconciler:
         now = self.service.now()
         with self.service.database.writing() as session:
             progress = reader.progress(now)
+            job = session.get_one(Job, working.id)
+            cost = cost_so_far(session, self.service, job, int(progress.get("step") or 0))
+            progress["cost_micro"] = cost.amount_micro
             if working.state == "starting":
                 change_state(
                     session,
@@ -172,17 +172,8 @@ class Reconciler:
                 .where(Job.id == working.id, Job.state == "running", Job.attempt == working.attempt)
                 .values(progress=progress)
             )
-            self._hold_over_cap(working, session)
-
-    def _hold_over_cap(self, working: WorkingJob, session: Session) -> None:
-        """A job that has reached its cap, or its account's, is held at a checkpoint."""
-        job = session.get(Job, working.id, populate_existing=True)
-        found = find_row_tokens(run_folder(self.service, working.id))
-        if job is None or found is None or job.wish:
-            return
-        cost = ledger.cost_so_far(session, self.service, job, found.row_tokens, found.passes(trained_steps(job)))
-        if cost.is_over:
-            job.wish, job.error = "pause", {"key": "platform.jobs.cap_reached", "values": {}}
+            if cost.is_over and not job.wish:  # held at a checkpoint
+                job.wish, job.error = "pause", {"key": "platform.jobs.cap_reached", "values": {}}
 
     def _stop(self, working: WorkingJob, folder: Path) -> None:
         key = (working.id, working.attempt)

@@ -1,17 +1,16 @@
 """The database: SQLite in the data folder, or PostgreSQL by address. Two verbs, one transaction each.
 
 SQLite writers begin IMMEDIATE: a deferred transaction that wants to write when another one does fails at once instead
-of waiting. `journal_mode=WAL` only from 3.51.3 on (before, a WAL reset can damage the file), `TRUNCATE` below; no mmap;
-what is deleted is overwritten. A file that was deleted or exchanged is noticed: nothing is written into one that has no
-name any more, and none is made in its place (`migrating.py` alone makes databases).
+of waiting. The journal is a write-ahead log where this SQLite may have one (`sqlite.py`); no mmap; what is deleted is
+overwritten. A file that was deleted or exchanged is noticed: nothing is written into one that has no name any more, and
+none is made in its place (`migrating.py` alone makes databases), and another one is not opened beside the first one's log.
 Only the web process and the supervisor write; a run never opens the database.
 """
 
 import os
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from sqlalchemy.orm import Session
 
 from postil.errors import TryAgainError, UnavailableError, UsageError
-from postil.platform.store.database_errors import explain
+from postil.platform.store.database_errors import RETRY_SECONDS, explain
+from postil.platform.store.sqlite import JOURNAL_MODE, driver
 
 BUSY_TIMEOUT_SECONDS = 5.0
 # Who finds all of these in use waits as for a lock.
@@ -34,7 +34,6 @@ _POOL: dict[str, Any] = {
     "pool_timeout": BUSY_TIMEOUT_SECONDS,
     "hide_parameters": True,  # an error's text would show what somebody typed, and log it
 }
-_SAFE_WAL = (3, 51, 3)
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,19 @@ class Database:
                 if self.is_sqlite and not _is_the_file(connection.info):  # written into a file that nobody will find
                     raise TryAgainError("platform.database.gone")
 
+    def empty_log(self) -> None:
+        """Moves all that SQLite's log holds into the file and empties the log: what was deleted is then in neither.
+
+        Raises:
+            TryAgainError: somebody reads for longer than a lock is waited for, or the database is gone.
+        """
+        if not self.is_sqlite:
+            return
+        with _explained(), closing(self.engine.raw_connection()) as connection:
+            is_busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_busy:
+            raise TryAgainError("platform.database.busy", retry_after_seconds=RETRY_SECONDS)
+
     @property
     def is_sqlite(self) -> bool:
         """False on PostgreSQL."""
@@ -92,14 +104,23 @@ def open_database(url: str, *, creates: bool = False, keeps_references: bool = T
     if path == url:
         return _open_postgres(url)
     # Not parsed as an address: a folder's name may hold what has a meaning there, such as "?".
-    engine = create_engine(URL.create("sqlite", database=path), connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **_POOL)
+    engine = create_engine(
+        URL.create("sqlite", database=path), module=driver, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **_POOL
+    )
+
+    first: list[tuple[int, int]] = []  # the file that this process has opened
 
     def open_file(dialect: Any, record: Any, arguments: list[Any], named: dict[str, Any]) -> None:
+        if first and _identity(path) not in (None, first[0]):
+            raise DisconnectionError("another file lies where the database was")
         arguments[0], named["uri"] = f"file:{quote(path)}?mode={'rwc' if creates else 'rw'}", True
 
-    def prepare(connection: sqlite3.Connection, record: Any) -> None:
+    def prepare(connection: driver.Connection, record: Any) -> None:
         _prepare_sqlite(connection, keeps_references)
-        record.info.update(path=path, file=_identity(path))
+        found = _identity(path)
+        if found is not None and not first:
+            first.append(found)
+        record.info.update(path=path, file=found)
 
     event.listen(engine, "do_connect", open_file)
     event.listen(engine, "connect", prepare)
@@ -131,17 +152,17 @@ def _explained() -> Iterator[None]:
     """What the driver says becomes an error that a caller can act on; what it cannot explain passes."""
     try:
         yield
-    except (DBAPIError, NoConnectionLeft, DisconnectionError, sqlite3.Error) as error:
+    except (DBAPIError, NoConnectionLeft, DisconnectionError, driver.Error) as error:
         explained = explain(error)
         if explained is None:
             raise
         raise explained from error
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, keeps_references: bool) -> None:
+def _prepare_sqlite(connection: driver.Connection, keeps_references: bool) -> None:
     connection.isolation_level = None  # we begin transactions ourselves
     pragmas = {
-        "journal_mode": "WAL" if sqlite3.sqlite_version_info >= _SAFE_WAL else "TRUNCATE",
+        "journal_mode": JOURNAL_MODE,
         "synchronous": "FULL",
         "foreign_keys": "ON" if keeps_references else "OFF",
         "secure_delete": "ON",

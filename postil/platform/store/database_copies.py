@@ -1,7 +1,6 @@
 """A copy of SQLite's file while it is in use, by its own online backup: the file as it is at one moment."""
 
 import os
-import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -9,6 +8,7 @@ from urllib.parse import quote
 from postil.errors import CannotWriteError, UnavailableError
 from postil.operating_system import os_reason
 from postil.platform.store.database_errors import explain
+from postil.platform.store.sqlite import driver
 
 # Below the data folder.
 BACKUPS = "backups"
@@ -34,7 +34,7 @@ def copy_sqlite(file: Path, target: Path) -> Path:
         with beside.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(beside, target)
-    except sqlite3.Error as error:
+    except driver.Error as error:
         raise explain(error) or error from error
     except OSError as error:
         raise CannotWriteError("platform.backups.cannot_write", path=target, reason=os_reason(error)) from error
@@ -45,8 +45,8 @@ def copy_sqlite(file: Path, target: Path) -> Path:
 
 
 def _copy(file: Path, target: Path) -> None:
-    source = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS)
-    with closing(source), closing(sqlite3.connect(target)) as copy:
+    source = driver.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS)
+    with closing(source), closing(driver.connect(target)) as copy:
         source.backup(copy, pages=_PAGES, sleep=_PAUSE_SECONDS)
         if copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise UnavailableError("platform.database.damaged")

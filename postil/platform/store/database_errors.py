@@ -5,24 +5,24 @@ damaged file: unavailable until somebody restores it. Anything else is a bug and
 """
 
 import re
-import sqlite3
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
 from postil.errors import CannotWriteError, PostilError, TryAgainError, UnavailableError
+from postil.platform.store.sqlite import driver
 
 # The low byte of SQLite's codes is the kind of fault.
 _SQLITE = {
-    sqlite3.SQLITE_BUSY: "busy",
-    sqlite3.SQLITE_LOCKED: "busy",
-    sqlite3.SQLITE_READONLY: "read_only",
-    sqlite3.SQLITE_PERM: "read_only",
-    sqlite3.SQLITE_IOERR: "disk",
-    sqlite3.SQLITE_FULL: "full",
-    sqlite3.SQLITE_CANTOPEN: "gone",
-    sqlite3.SQLITE_CORRUPT: "damaged",
-    sqlite3.SQLITE_NOTADB: "damaged",
+    driver.SQLITE_BUSY: "busy",
+    driver.SQLITE_LOCKED: "busy",
+    driver.SQLITE_READONLY: "read_only",
+    driver.SQLITE_PERM: "read_only",
+    driver.SQLITE_IOERR: "disk",
+    driver.SQLITE_FULL: "full",
+    driver.SQLITE_CANTOPEN: "gone",
+    driver.SQLITE_CORRUPT: "damaged",
+    driver.SQLITE_NOTADB: "damaged",
 }
 # By the beginning of PostgreSQL's SQLSTATE.
 _POSTGRES = {
@@ -45,7 +45,7 @@ RETRY_SECONDS = 5
 def explain(error: BaseException) -> PostilError | None:
     """The error that says what is wrong with the database, or None for what is wrong with a question to it."""
     original = error.orig if isinstance(error, DBAPIError) else error
-    kind = _sqlite_kind(original) if isinstance(original, sqlite3.Error) else _other_kind(original)
+    kind = _sqlite_kind(original) if isinstance(original, driver.Error) else _other_kind(original)
     match kind:
         case "busy":
             return TryAgainError("platform.database.busy", retry_after_seconds=RETRY_SECONDS)
@@ -65,7 +65,7 @@ def explain(error: BaseException) -> PostilError | None:
             return None
 
 
-def _sqlite_kind(error: sqlite3.Error) -> str | None:
+def _sqlite_kind(error: driver.Error) -> str | None:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _SQLITE:
         return _SQLITE[code & 0xFF]

@@ -5,7 +5,6 @@ older is touched before somebody says `postil migrate`, since only they can make
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,6 +19,7 @@ from postil.platform.store.database import Database, open_database
 from postil.platform.store.database_copies import BACKUPS, copy_sqlite
 from postil.platform.store.database_health import check_file_system, check_sqlite
 from postil.platform.store.secrets import SECRET_KEY
+from postil.platform.store.sqlite import driver
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -157,7 +157,7 @@ def _refuse_lost_references(connection: Connection) -> None:
         return
     broken: list[Any] = list(connection.exec_driver_sql("PRAGMA foreign_key_check"))
     if broken:
-        raise sqlite3.IntegrityError(f"a revision left references that lead nowhere: {broken[:3]}")
+        raise driver.IntegrityError(f"a revision left references that lead nowhere: {broken[:3]}")
 
 
 def _copy_name(revision: str) -> str:

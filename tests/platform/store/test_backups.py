@@ -1,6 +1,5 @@
 """Copies of the database in use, once a day, seven of them; and what else is done once in a while."""
 
-import sqlite3
 import stat
 import threading
 from pathlib import Path
@@ -15,6 +14,7 @@ from postil.platform.accounts.sign_ins import sign_in
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
 from postil.platform.store.backups import NUM_KEPT, backup, backup_daily, list_backups
+from postil.platform.store.sqlite import driver as sqlite
 from postil.platform.store.tables import Machine, OneTimeLink, SignIn
 from postil.platform.upkeep import keep_up
 from tests.platform.conftest import PASSWORD, Clock, close
@@ -42,7 +42,7 @@ def test_a_copy_made_while_others_write_is_whole(service: Service) -> None:
         stop.set()
         writer.join()
     for copy in copies:
-        with sqlite3.connect(copy) as connection:
+        with sqlite.connect(copy) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             (rows,) = connection.execute("SELECT count(*) FROM machine").fetchone()
         assert rows % 2 == 0, "half of a transaction"

@@ -1,7 +1,6 @@
 """The database under stress (F5): locked, read-only, deleted, exchanged, full, out of connections; it recovers."""
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from postil.errors import CannotWriteError, TryAgainError, UnavailableError, Usa
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
 from postil.platform.store import database as database_room
+from postil.platform.store.database_copies import copy_sqlite
+from postil.platform.store.sqlite import driver as sqlite
 from postil.platform.store.tables import Machine
 from tests.platform.conftest import plain
 
@@ -54,13 +55,20 @@ def takes_at_most(seconds: float, call: Callable[[], object]) -> TryAgainError:
 
 
 @on_sqlite
+@pytest.mark.parametrize("journal_mode", ["WAL", "TRUNCATE"])
 def test_a_locked_database_is_told_after_a_while_and_recovers(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch, journal_mode: str
 ) -> None:
+    """Who only reads notices nothing where there is a write-ahead log."""
+    monkeypatch.setattr(database_room, "JOURNAL_MODE", journal_mode)
     write(service, "before")
-    holder = sqlite3.connect(file_of(service), isolation_level=None)
+    holder = sqlite.connect(file_of(service), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    for call in (lambda: write(service), lambda: keys(service)):
+    calls = [lambda: write(service), lambda: keys(service)]
+    if journal_mode == "WAL":
+        assert keys(service) == ["before"]
+        calls.pop()
+    for call in calls:
         error = takes_at_most(database_room.BUSY_TIMEOUT_SECONDS + 3, call)
         assert "busy" in error.message
     holder.execute("COMMIT")
@@ -70,7 +78,7 @@ def test_a_locked_database_is_told_after_a_while_and_recovers(
 
 @on_sqlite
 def test_a_short_lock_is_waited_for(service: Service) -> None:
-    holder = sqlite3.connect(file_of(service), isolation_level=None, check_same_thread=False)
+    holder = sqlite.connect(file_of(service), isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN EXCLUSIVE")
     timer = threading.Timer(0.5, lambda: holder.execute("COMMIT"))
     timer.start()
@@ -142,17 +150,18 @@ def test_what_was_written_into_a_file_without_a_name_is_not_called_written(servi
 
 
 @on_sqlite
-def test_an_exchanged_database_is_the_one_that_is_used(service: Service, tmp_path: Path) -> None:
+def test_an_exchanged_database_is_not_opened_beside_the_log_of_the_first(service: Service, tmp_path: Path) -> None:
     write(service, "first")
     file = file_of(service)
-    copy = tmp_path / "backup.db"
-    copy.write_bytes(file.read_bytes())
+    copy = copy_sqlite(file, tmp_path / "backup.db")
     write(service, "second")
+    away = tmp_path / "away.db"
+    os.rename(file, away)
     os.replace(copy, file)
-    assert keys(service) == ["first"]
-    file.unlink()
-    file.touch()
-    assert "not where it was" in takes_at_most(2, lambda: keys(service)).message
+    for call in (lambda: write(service), lambda: keys(service)):
+        assert "not where it was" in takes_at_most(2, call).message
+    os.replace(away, file)
+    assert keys(service) == ["first", "second"]
 
 
 @on_sqlite
@@ -229,10 +238,12 @@ def test_what_is_deleted_is_overwritten(service: Service) -> None:
     canary = "canary-" + "7" * 40
     with service.database.writing() as session:
         session.add(Machine(key="k", value={"said": canary}, updated_at=service.now()))
-    assert canary.encode() in file_of(service).read_bytes()
+    files = [file_of(service), file_of(service).with_name("postil.db-wal")]
+    assert any(canary.encode() in file.read_bytes() for file in files)
     with service.database.writing() as session:
         session.delete(session.get_one(Machine, "k"))
-    assert canary.encode() not in file_of(service).read_bytes()
+    service.database.empty_log()
+    assert not any(canary.encode() in file.read_bytes() for file in files)
 
 
 @pytest.mark.parametrize("start", ["postgres://", "postgresql://", "postgresql+psycopg://"])

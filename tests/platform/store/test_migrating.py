@@ -1,7 +1,6 @@
 """Revisions: they make the tables of `tables.py` on both databases, from anything older, and lose nothing (F10)."""
 
 import os
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from postil.platform.store import database_health, migrating
 from postil.platform.store.backups import list_backups
 from postil.platform.store.database import Database, open_database
 from postil.platform.store.migrating import FOLDER, HEAD, alembic_config, is_current, migrate
+from postil.platform.store.sqlite import driver as sqlite
 from postil.platform.store.tables import Table
 from tests.platform.conftest import DATABASES, PASSWORD, close, new_database
 
@@ -184,7 +184,7 @@ def test_an_older_sqlite_file_is_copied_first_and_then_renewed(
     close(service)
     copies = list((tmp_path / "backups").iterdir())
     assert len(copies) == 1 and list_backups(service) == []
-    with sqlite3.connect(copies[0]) as copy:
+    with sqlite.connect(copies[0]) as copy:
         assert copy.execute("SELECT name FROM accounts").fetchall() == [("ann",)]
         assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
 
