@@ -83,6 +83,7 @@ def calibrate(config: RunConfig, seconds: float = MEASURING_SECONDS, report: Rep
     from postil.models.loading import load_base
     from postil.recipes.step_rates import measure_rates
     from postil.training.allocator import keep_freed_memory
+    from postil.training.kernels import keep_few_kernels
 
     launched, started = _seconds_since_launch(), time.perf_counter()
     made = _tokenize(config, report)
@@ -92,6 +93,7 @@ def calibrate(config: RunConfig, seconds: float = MEASURING_SECONDS, report: Rep
     recommendation = recommend_for(config, data, facts)
     config = fit_pack(resolve_config(config, data, facts), base, max(len(e.input_ids) for e in made.train.examples))
     keep_freed_memory()
+    keep_few_kernels(config.training.batch_rows * config.training.accumulation)  # type: ignore[operator]
     model = add_adapter(base.model, config.adapter, config.training.seed)
     ready = time.perf_counter() - started
     report(PhaseStarted(phase="train"))

@@ -28,6 +28,7 @@ from postil.training.checkpoint import (
     keep_checkpoints,
     save_checkpoint,
 )
+from postil.training.kernels import keep_few_kernels
 from postil.training.optimizer import learning_rate_at
 from postil.training.state import (
     StepLoss,
@@ -139,7 +140,9 @@ def train_adapter(
         UnavailableError: the model computes its logits in a way that is not known.
         CannotWriteError: a checkpoint cannot be written.
     """
+    rows = config.batch_rows * config.accumulation  # type: ignore[operator]
     keep_freed_memory()
+    keep_few_kernels(rows)
     torch.manual_seed(config.seed)
     output_head(model)  # a head that is not known is refused before any work
     state = make_state(model, config)
@@ -147,7 +150,6 @@ def train_adapter(
     if checkpoint is not None:
         check_same_run(checkpoint, data_hash=data_hash, config_hash=config_hash)
         load_state(state, checkpoint.path)
-    rows = config.batch_rows * config.accumulation  # type: ignore[operator]
     steps = config.max_steps or num_steps(len(examples), rows, config.epochs)  # type: ignore[arg-type]
     run = _Run(
         config, steps, state.step, run_dir, data_hash, config_hash, report, evaluate, evaluate_every, save_seconds
