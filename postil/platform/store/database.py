@@ -2,8 +2,8 @@
 
 SQLite writers begin IMMEDIATE: a deferred transaction that wants to write when another one does fails at once instead
 of waiting. The journal is a write-ahead log where this SQLite may have one (`sqlite.py`); no mmap; what is deleted is
-overwritten. A file that was deleted or exchanged is noticed: nothing is written into one that has no name any more, and
-none is made in its place (`migrating.py` alone makes databases), and another one is not opened beside the first one's log.
+overwritten. A file that was deleted or exchanged is noticed: nothing is written into one that has no name any more,
+none is made in its place (`migrating.py` alone makes databases), and none is opened beside the log of the first.
 Only the web process and the supervisor write; a run never opens the database.
 """
 
