@@ -17,14 +17,12 @@ from postil.advice.wording import amount_range, duration_range
 from postil.advice.work import SIDES, Work, plan_work
 from postil.config import RunConfig
 from postil.language import say
-from postil.models.memory import RUNTIME_BYTES, bytes_to_train
+from postil.models.memory import KERNEL_BYTES, bytes_to_train, head_bytes, num_kernels
 
 USUAL_SPREAD = 0.08
 """Half-width of a measured range, where the measured steps say less: machines are never quite still."""
-MEMORY_SLACK = 1.15
-CPU_GROWTH = 5.0
-"""On a CPU the allocator keeps what steps free and its heap frays: after 81 to 228 steps 2.8 to 4.8 times what the few
-of a calibration took above the program itself (starter, five data sets: docs/results/advice.md)."""
+MEMORY_SLACK = (0.9, 1.15)
+"""A run against its calibration, which takes the longest rows at once, but few steps."""
 MODEL_ERROR = (0.85, 1.1)
 """The memory model against measurement; `tests/models/test_memory.py`."""
 
@@ -151,7 +149,7 @@ def estimate_run(
         measurements=work.measurements,
         seconds=seconds,
         phases=phases,
-        memory_bytes=estimate_memory(base, config, data.longest_tokens, rates.peak_memory_bytes),
+        memory_bytes=estimate_memory(base, config, data, rates.peak_memory_bytes),
         is_measured=rates.is_measured,
         billable_tokens=billable_tokens,
         price_micro=price_micro,
@@ -189,19 +187,28 @@ def _multiply(one: Range, other: Range) -> Range:
 
 
 def estimate_memory(
-    base: BaseFacts, config: RunConfig, longest_tokens: int, measured_bytes: int | None = None
+    base: BaseFacts, config: RunConfig, data: DataFacts, measured_bytes: int | None = None
 ) -> Range | None:
-    """Bytes at the peak: around what was measured, else what the memory model says; None where it knows nothing."""
-    if measured_bytes is not None and base.device == "cpu":
-        above = max(0, measured_bytes - RUNTIME_BYTES)
-        return Range(measured_bytes, max(measured_bytes * MEMORY_SLACK, RUNTIME_BYTES + CPU_GROWTH * above))
+    """Bytes at the peak: around what was measured, else what the memory model says; None where it knows nothing.
+
+    Args:
+        config: resolved.
+        measured_bytes: of a calibration with these data and settings.
+    """
+    training, rank = config.training, config.adapter.used_rank
+    rows = (training.batch_rows or 1) * training.accumulation
+    # made in bf16 on a CPU for one shape each, and kept; a calibration sees few shapes
+    kernels = num_kernels(rows) * KERNEL_BYTES if base.device == "cpu" and base.dtype_bytes < 4 else 0
     if measured_bytes is not None:
-        return Range(measured_bytes * 0.97, measured_bytes * MEMORY_SLACK)
+        return Range(measured_bytes * MEMORY_SLACK[0], measured_bytes * MEMORY_SLACK[1] + kernels)
     if base.shape is None:
         return None
-    tokens = max(config.training.max_tokens_per_pack or longest_tokens, longest_tokens)
-    size = bytes_to_train(base.shape, config.adapter.used_rank, tokens, base.dtype_bytes)
-    return Range(size * MODEL_ERROR[0], size * MODEL_ERROR[1])
+    limit = max(training.max_tokens_per_pack or data.longest_tokens, data.longest_tokens)
+    at_once = min(rows, data.rows)
+    usual, most = (min(limit, round(at_once * row)) for row in (data.tokens / max(1, data.rows), data.longest_tokens))
+    low, high = (bytes_to_train(base.shape, rank, tokens, base.dtype_bytes) for tokens in (usual, most))
+    measuring = head_bytes(base.shape, data.heldout_tokens)  # held-out rows have the larger packs
+    return Range(low * MODEL_ERROR[0], high * MODEL_ERROR[1] + measuring + kernels)
 
 
 def grade(estimate: Estimate, actual: Actual) -> Grade:

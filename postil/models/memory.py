@@ -15,6 +15,12 @@ MARGIN = 1.1
 """Allocators round up and leave gaps."""
 HEAD_LOGITS = 8_000_000
 """Logits that exist at once while training: the chunk of `loss.py`."""
+ROW_KERNELS, COMMON_KERNELS = 12, 64
+"""Most kernels that attention needs for rows of one length, there and back; and the linear layers and the head."""
+FEWEST_KERNELS, MOST_KERNELS = 256, 1024
+KERNEL_BYTES = 1_000_000
+"""Of a kernel that oneDNN has made for one shape in bf16: 0.65 MB itself (520 MB for 800 of them), and the gaps that
+making and dropping them leaves between the larger blocks of the steps (docs/results/demo.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,19 @@ def bytes_to_train(shape: ModelShape, rank: int, tokens_per_pack: int, dtype_byt
     """
     weights = shape.num_parameters * dtype_bytes
     adapter = 16 * rank * shape.layers * sum(i + o for i, o in shape.linears)
-    head = 3 * 4 * min(HEAD_LOGITS, shape.vocab * tokens_per_pack)
+    head = head_bytes(shape, tokens_per_pack)
     activations = activation_bytes(shape, rank, tokens_per_pack, dtype_bytes)
     return RUNTIME_BYTES + int(MARGIN * (weights + adapter + activations + head))
+
+
+def head_bytes(shape: ModelShape, tokens: int) -> int:
+    """Logits of `tokens` predicted tokens with their softmax and their gradient, as many as exist at once."""
+    return 3 * 4 * min(HEAD_LOGITS, shape.vocab * tokens)
+
+
+def num_kernels(num_rows: int) -> int:
+    """Kernels of single shapes that a run keeps for steps of `num_rows` rows; see `training/kernels.py`."""
+    return min(MOST_KERNELS, max(FEWEST_KERNELS, COMMON_KERNELS + ROW_KERNELS * num_rows))
 
 
 def activation_bytes(shape: ModelShape, rank: int, tokens: int, dtype_bytes: int) -> int:

@@ -97,7 +97,7 @@ def _describe(
         measurements=0,
         seconds=seconds,
         phases={"start": start, "train": Range(seconds.low - planned_after, seconds.high - planned_after)},
-        memory_bytes=estimate_memory(base, config, data.longest_tokens),
+        memory_bytes=estimate_memory(base, config, data),
         is_measured=True,
         made_after_steps=event.step,
     )

@@ -9,9 +9,8 @@ again. Kernels decide no weight: the one that is made again is the same.
 
 import os
 
-ROW_KERNELS, COMMON_KERNELS = 12, 64
-"""Most kernels that attention needs for rows of one length, there and back; and the linear layers and the head."""
-FEWEST_KERNELS, MOST_KERNELS = 256, 1024
+from postil.models.memory import MOST_KERNELS, num_kernels
+
 PACK_SHAPES = 16
 """Of the layer above, which finds what it has dropped in oneDNN's own store."""
 
@@ -25,7 +24,6 @@ def keep_few_kernels(num_rows: int) -> int:
     Returns:
         How many are kept.
     """
-    wanted = min(MOST_KERNELS, max(FEWEST_KERNELS, COMMON_KERNELS + ROW_KERNELS * num_rows))
-    kept = os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(wanted))
+    kept = os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(num_kernels(num_rows)))
     os.environ.setdefault("LRU_CACHE_CAPACITY", str(PACK_SHAPES))
     return int(kept) if kept.isdigit() else MOST_KERNELS

@@ -7,7 +7,7 @@ import pytest
 
 from postil.advice.cards import CARDS, rates_of_card
 from postil.advice.counting import training_flop
-from postil.advice.estimate import Actual, Estimate, Grade, estimate_run, grade
+from postil.advice.estimate import Actual, Estimate, Grade, estimate_memory, estimate_run, grade
 from postil.advice.facts import BaseFacts
 from postil.advice.rates import Range, Rates
 from postil.advice.recommend import recommend
@@ -57,6 +57,39 @@ def test_time_is_the_sum_of_its_phases() -> None:
     assert estimate.memory_bytes is not None and estimate.memory_bytes.holds(800_000_000)
     assert Estimate.from_dict(estimate.as_dict()) == estimate
     assert Rates.from_dict(RATES.as_dict()) == RATES
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "tokens_per_row", "longest", "calibrated", "used"),
+    [
+        ("fp32", 77, 39, 66, 634e6, 646e6),
+        ("bf16", 77, 39, 66, 742e6, 895e6),
+        ("bf16", 74, 43, 102, 759e6, 837e6),
+        ("bf16", 450, 74, 135, 859e6, 1085e6),
+        ("bf16", 221, 88, 163, 943e6, 1062e6),
+    ],
+)
+def test_memory_of_runs_that_were_measured(
+    dtype: str, rows: int, tokens_per_row: int, longest: int, calibrated: float, used: float
+) -> None:
+    """The starter, 8 rows a step, packs of up to 4096 tokens that no step fills; docs/results/demo.md."""
+    base = BaseFacts.of_entry(STARTER_ENTRY, "cpu", dtype)
+    config = config_of(**{"training.max_tokens_per_pack": 4096})
+    data = data_of(rows, tokens_per_row=tokens_per_row, longest_tokens=longest)
+    for measured in (None, int(calibrated)):
+        said = estimate_memory(base, config, data, measured)
+        assert said is not None and said.holds(used) and said.high < 2.5 * said.low, (said, measured)
+
+
+def test_memory_is_that_of_the_rows_that_a_step_holds_at_once() -> None:
+    base = BaseFacts.of_entry(STARTER_ENTRY, "cpu", "fp32")
+    large = config_of(**{"training.max_tokens_per_pack": 4096})
+    few, many = (estimate_memory(base, large, data_of(n, longest_tokens=100)) for n in (4, 4000))
+    small_packs = estimate_memory(
+        base, config_of(**{"training.max_tokens_per_pack": 128}), data_of(4000, longest_tokens=100)
+    )
+    assert few is not None and many is not None and small_packs is not None
+    assert few.high < many.high and small_packs.high < many.high
 
 
 def test_twice_the_passes_take_twice_the_training() -> None:

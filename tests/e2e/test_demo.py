@@ -28,6 +28,8 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["verdict"] == "better" and result["interval"][0] > 0
+    grade = result["grade"]
+    assert grade["said_memory_bytes"]["low"] <= grade["used_memory_bytes"] <= grade["said_memory_bytes"]["high"], grade
     assert [ask["trained"] for ask in result["demo"]].count(False) == 2
 
     validation = validate_dataset(read_records(ROOT / "postil" / "demo" / "shop.csv"))

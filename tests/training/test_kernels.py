@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from postil.training.kernels import FEWEST_KERNELS, MOST_KERNELS, keep_few_kernels
+from postil.models.memory import FEWEST_KERNELS, MOST_KERNELS
+from postil.training.kernels import keep_few_kernels
 
 COMPUTE = """
 import hashlib, json, sys

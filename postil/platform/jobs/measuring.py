@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,8 @@ class Measuring:
         except (OSError, ValueError, KeyError, TypeError):
             _log.warning("how fast %s trains could not be measured (exit code %s)", self._base, child.returncode)
         else:
-            keep_rates(self._service, self._base, rates, device)
+            # what it held at its peak is of these rows, whose length memory does hang on
+            keep_rates(self._service, self._base, replace(rates, peak_memory_bytes=None), device)
             _log.info("measured how fast %s trains here", self._base)
         self.close()
 
