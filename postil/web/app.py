@@ -10,6 +10,8 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from postil.platform.service import Service
 from postil.web import operations
@@ -17,15 +19,18 @@ from postil.web.auth import Gate
 from postil.web.bodies import BodyLimits
 from postil.web.document import document
 from postil.web.envelope import Envelope
-from postil.web.errors import handle_error
 from postil.web.lanes import Lanes, narrow_quick_lane
 from postil.web.metrics import Metrics
 from postil.web.openai import chat
 from postil.web.openai import models as served_models
+from postil.web.pages import start, static_files
+from postil.web.pages.refusals import answer_error, ask_to_sign_in, is_page
 from postil.web.rest import accounts, adapters, admin, advice, bases, datasets, edits, jobs, keys, ledger, uploads
 from postil.web.serving_door import ServingDoor
 
 ROUTERS: tuple[APIRouter, ...] = (
+    static_files.router,
+    start.router,
     operations.router,
     accounts.router,
     keys.router,
@@ -44,7 +49,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 
 def create_app(service: Service) -> FastAPI:
-    """The app in front of a service; pages come beside REST and `/v1` as one more router."""
+    """The app in front of a service: pages, REST and `/v1`."""
     app = FastAPI(
         title="Postil",
         version=version("postil"),
@@ -59,14 +64,18 @@ def create_app(service: Service) -> FastAPI:
     app.state.door = ServingDoor(service.settings.data_dir / "serving.json")
     for router in ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(HTTPException, handle_error)
-    app.add_exception_handler(RequestValidationError, handle_error)
+    app.add_exception_handler(HTTPException, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_error)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     # the last one added is the first one passed
-    app.add_middleware(Gate, service=service)
+    app.add_middleware(Gate, service=service, is_page=is_page, ask_to_sign_in=ask_to_sign_in)
     app.add_middleware(BodyLimits, max_upload_bytes=service.settings.max_upload_bytes)
     app.add_middleware(Envelope, hosts=service.settings.allowed_hosts, metrics=metrics)
     return app
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return answer_error(request.scope, error)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Who is asking. Every request needs an account unless its route stands on the list of six below.
+"""Who is asking. Every request needs an account unless its route stands on the short lists below.
 
 A browser carries the cookie of its session, a program the key of an account (`Authorization: Bearer pk_...`). Both are
 looked up in the database at each request, so that a sign-out, a changed role or a revoked key counts at once. Which
@@ -43,6 +43,17 @@ PUBLIC = frozenset(
         ("POST", "/api/links"),
     }
 )
+PUBLIC_PAGES = frozenset(
+    {
+        ("GET", "/sign-in"),
+        ("POST", "/sign-in"),
+        ("GET", "/register"),
+        ("POST", "/register"),
+        ("POST", "/language"),
+    }
+)
+"""The same three ways in as pages, and the language to read them in; with `PUBLIC_FOLDERS` (decision 0012)."""
+PUBLIC_FOLDERS = ("/links/", "/static/")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SESSION_SECONDS = 30 * 86400
 _OF_SESSIONS: frozenset[ScopeName] = frozenset({"read", "train", "chat", "person"})
@@ -65,10 +76,16 @@ class Visitor:
 
 
 class Gate:
-    """The ASGI layer that lets nobody through whom it does not know, whatever the path."""
+    """The ASGI layer that lets nobody through whom it does not know, whatever the path.
 
-    def __init__(self, app: ASGIApp, service: Service):
+    Args:
+        is_page: whether people look there.
+        ask_to_sign_in: what they get then; programs get an error.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, is_page: Callable[[Scope], bool], ask_to_sign_in: ASGIApp):
         self.app, self.service = app, service
+        self.is_page, self.ask_to_sign_in = is_page, ask_to_sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Finds out who asks, refuses forged requests, and passes the others on."""
@@ -81,10 +98,13 @@ class Gate:
         headers = Headers(scope=scope)
         if scope["method"] not in SAFE_METHODS and not is_own_page(headers):
             raise Refused(403, "web.forged")
-        if (scope["method"], scope["path"]) not in PUBLIC:
+        if not is_public(scope["method"], scope["path"]):
             refuse_crowd()
             address = scope["client"][0] if scope["client"] else ""
             visitor = await anyio.to_thread.run_sync(find_visitor, self.service, headers, address)
+            if visitor is None and self.is_page(scope):
+                await self.ask_to_sign_in(scope, receive, send)
+                return
             if visitor is None:
                 has_key = "authorization" in headers
                 raise NotAllowedError("web.unknown_key" if has_key else "web.not_signed_in", is_signed_in=False)
@@ -92,6 +112,11 @@ class Gate:
             if chosen := next((known for known in LANGUAGES if known == visitor.account.language), None):
                 use_language(chosen)
         await self.app(scope, receive, send)
+
+
+def is_public(method: str, path: str) -> bool:
+    """True where nobody need be known."""
+    return (method, path) in PUBLIC | PUBLIC_PAGES or path.startswith(PUBLIC_FOLDERS)
 
 
 def is_own_page(headers: Headers) -> bool:
@@ -157,6 +182,7 @@ Chatter = Annotated[Visitor, Depends(needs("chat"))]
 Person = Annotated[Visitor, Depends(needs("person"))]
 Admin = Annotated[Visitor, Depends(needs("admin"))]
 
+LANGUAGE_COOKIE = "postil_language"
 COOKIE, SECURE_COOKIE = "postil_session", "__Host-postil_session"
 
 

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from postil.language import Language, current_language, use_language
+from postil.language import LANGUAGES, Language, current_language, use_language
 from postil.platform.ids import new_id
 from postil.web import logs
-from postil.web.errors import Refused, error_response
+from postil.web.auth import LANGUAGE_COOKIE
+from postil.web.errors import Refused
 from postil.web.metrics import Metrics
+from postil.web.pages.refusals import answer_error
 
 _log = logging.getLogger("postil.requests")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -53,7 +55,7 @@ class Envelope:
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
         logs.request_id.set(request_id)
-        use_language(accepted_language(headers.get("accept-language", "")) or current_language())
+        use_language(chosen_language(headers) or current_language())
         sent = _Sent(scope, send, self.metrics)
         try:
             if not self._is_ours(headers.getlist("host")):
@@ -63,7 +65,7 @@ class Envelope:
             if sent.status:  # too late for another answer; the connection breaks, and the log says why
                 _log.exception("an answer broke off", extra={"path": scope["path"]})
                 raise
-            await error_response(scope, error)(scope, receive, sent)
+            await answer_error(scope, error)(scope, receive, sent)
         finally:
             sent.note()
 
@@ -107,6 +109,14 @@ class _Sent:
                 "account": visitor.account.id if visitor else "",
             },
         )
+
+
+def chosen_language(headers: Headers) -> Language | None:
+    """What a browser has been told by its user here, else what it says that its user reads."""
+    cookies = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+    kept = next((value for name, _, value in cookies if name == LANGUAGE_COOKIE), "")
+    chosen = next((known for known in LANGUAGES if known == kept), None)
+    return chosen or accepted_language(headers.get("accept-language", ""))
 
 
 def accepted_language(header: str) -> Language | None:

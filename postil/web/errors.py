@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
@@ -80,15 +80,9 @@ def error_response(scope: Scope, error: BaseException) -> JSONResponse:
     request_id = scope.get("state", {}).get("request_id", "")
     if reply.status == 500:
         _log.error("a request failed", exc_info=error, extra={"path": scope["path"]})
-    headers = {}
-    if reply.retry_after_seconds is not None:
-        headers["retry-after"] = str(max(1, round(reply.retry_after_seconds)))
-    if isinstance(error, HTTPException) and error.headers:
-        headers |= dict(error.headers)
+    headers = error_headers(reply, error)
     if reply.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if reply.status in (408, 413):  # what is left of the body is not read
-        headers["connection"] = "close"
     is_openai = scope["path"].startswith("/v1")
     body = openai_body(reply) if is_openai else _body(reply, request_id)
     if is_openai and reply.status in (402, 409):  # the client would try these again for nothing
@@ -96,9 +90,16 @@ def error_response(scope: Scope, error: BaseException) -> JSONResponse:
     return JSONResponse(body, reply.status, headers)
 
 
-async def handle_error(request: Request, error: Exception) -> JSONResponse:
-    """The same for FastAPI's own errors."""
-    return error_response(request.scope, error)
+def error_headers(reply: Reply, error: BaseException) -> dict[str, str]:
+    """What stands beside the body: when to try again, and what the error itself wants to be sent."""
+    headers = {}
+    if reply.retry_after_seconds is not None:
+        headers["retry-after"] = str(max(1, round(reply.retry_after_seconds)))
+    if isinstance(error, HTTPException) and error.headers:
+        headers |= dict(error.headers)
+    if reply.status in (408, 413):  # what is left of the body is not read
+        headers["connection"] = "close"
+    return headers
 
 
 def _reply(status: int, error: PostilError) -> Reply:

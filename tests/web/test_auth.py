@@ -8,7 +8,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.testclient import TestClient
 
 from postil.platform.accounts.accounts import set_disabled, set_role
-from postil.web.auth import PUBLIC
+from postil.web.auth import PUBLIC, PUBLIC_PAGES, is_public
+from postil.web.pages.refusals import is_page
 from tests.web.conftest import ADDRESS, PASSWORD, NewClient, error_of
 
 
@@ -31,8 +32,9 @@ def test_every_route_names_a_scope_or_is_on_the_short_list(app: FastAPI) -> None
     known = routes(app)
     assert len(known) > 20
     without = {(method, path) for method, path, scopes in known if not scopes}
-    assert without == PUBLIC & {(method, path) for method, path, _ in known}
-    assert len(PUBLIC) <= 6
+    listed = {(method, path) for method, path, _ in known if is_public(method, path)}
+    assert without == listed and listed >= PUBLIC | PUBLIC_PAGES
+    assert len(PUBLIC) <= 6 and len(listed) <= 6 + 8
 
 
 ASKS = {("POST", "/api/preview"), ("POST", "/api/datasets/{dataset_id}/rows")}
@@ -43,15 +45,24 @@ def test_changes_need_more_than_reading(app: FastAPI) -> None:
     wrong = [
         (method, path, scopes)
         for method, path, scopes in routes(app)
-        if method not in ("GET", "HEAD") and scopes <= {"read"} and (method, path) not in PUBLIC | ASKS
+        if method not in ("GET", "HEAD")
+        and scopes <= {"read"}
+        and not is_public(method, path)
+        and (method, path) not in ASKS
     ]
     assert not wrong
 
 
 def test_nobody_gets_anything(app: FastAPI, anonymous: TestClient) -> None:
     for method, path, _ in routes(app):
-        if (method, path) not in PUBLIC:
-            reply = anonymous.request(method, re.sub(r"\{[^}]+\}", "x", path))
+        if is_public(method, path):
+            continue
+        reply = anonymous.request(method, re.sub(r"\{[^}]+\}", "x", path), follow_redirects=False)
+        if is_page({"path": path}) and method == "GET":
+            assert reply.status_code == 303 and reply.headers["location"].startswith("/sign-in")
+        elif is_page({"path": path}):
+            assert reply.status_code == 401 and 'name="password"' in reply.text
+        else:
             assert reply.status_code == 401, (method, path, reply.status_code)
             assert reply.headers["www-authenticate"] == "Bearer"
             if not path.startswith("/v1"):
