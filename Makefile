@@ -27,7 +27,8 @@ check: $(VENV)/.installed-dev
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow --timeout 3600
 
-# PostgreSQL for the tests, installed where it is missing (Debian, as root). The tests start a server of their own.
+# PostgreSQL, Chromium and Chinese glyphs for the tests, installed where they are missing (Debian, as root). The tests
+# start a server and a browser of their own.
 services: $(BIN)/python
 	$(BIN)/python -m tools.services install
 

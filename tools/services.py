@@ -1,6 +1,7 @@
-"""PostgreSQL for the tests: found, installed where it is missing (Debian, as root), started in a folder of its own.
+"""What the tests need besides Python's packages, installed where it is missing (Debian, as root): PostgreSQL, which is
+started in a folder of its own, and Chromium with a font that has Chinese glyphs, for the tests of the pages.
 
-    python -m tools.services install  sees to it that PostgreSQL is there; the tests start a server of their own
+    python -m tools.services install  sees to it that they are there; the tests start a server of their own
     python -m tools.services up       starts one that stays, for many runs of the tests; prints its address
     python -m tools.services down     stops it and deletes its folder
 
@@ -18,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 VARIABLE = "POSTIL_TEST_POSTGRES_URL"
+BROWSER_VARIABLE = "POSTIL_TEST_CHROMIUM"
 FOLDER = Path(tempfile.gettempdir()) / f"postil-postgres-{os.getuid()}"
 # The server refuses to run as root.
 USER = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
@@ -32,6 +34,32 @@ def find_binaries() -> Path | None:
     return Path(on_path).resolve().parent if on_path else None
 
 
+def find_browser() -> Path | None:
+    """The Chromium that the environment names, or of this system; None where there is none."""
+    named = os.environ.get(BROWSER_VARIABLE) or shutil.which("chromium") or shutil.which("chromium-browser")
+    return Path(named) if named else None
+
+
+def has_chinese_font() -> bool:
+    """True where a page with Chinese sentences is shown with their glyphs and not with empty boxes."""
+    if shutil.which("fc-list") is None:
+        return False
+    return bool(subprocess.run(["fc-list", ":lang=zh-cn", "file"], capture_output=True, check=True).stdout.strip())
+
+
+def install_browser() -> Path:
+    """Installs Debian's Chromium and Noto's Chinese glyphs where they are missing."""
+    if (browser := find_browser()) is not None and has_chinese_font():
+        return browser
+    if os.getuid() != 0 or shutil.which("apt-get") is None:
+        wanted = f"install Chromium and a font with Chinese glyphs; {BROWSER_VARIABLE} names a Chromium elsewhere"
+        raise SystemExit(f"The tests of the pages need a browser: {wanted}.")
+    _install_packages("chromium", "fontconfig", "fonts-noto-cjk", "fonts-dejavu-core")
+    if (browser := find_browser()) is None:
+        raise SystemExit("Chromium was installed and is nowhere to be found.")
+    return browser
+
+
 def install() -> Path:
     """Installs Debian's PostgreSQL where there is none, without its own server being started."""
     if (binaries := find_binaries()) is not None:
@@ -44,9 +72,7 @@ def install() -> Path:
         policy.write_text("#!/bin/sh\nexit 101\n", "utf-8")
         policy.chmod(0o755)
     try:
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "postgresql"]):
-            subprocess.run(["apt-get", *arguments], env=environment, check=True, stdout=sys.stderr)
+        _install_packages("postgresql")
     finally:
         if is_ours:
             policy.unlink()
@@ -54,6 +80,12 @@ def install() -> Path:
     if binaries is None:
         raise SystemExit("PostgreSQL was installed and is nowhere to be found.")
     return binaries
+
+
+def _install_packages(*names: str) -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *names]):
+        subprocess.run(["apt-get", *arguments], env=environment, check=True, stdout=sys.stderr)
 
 
 def start(binaries: Path, folder: Path) -> str:
@@ -124,8 +156,10 @@ def main() -> None:
     what = parser.parse_args().what
     if what == "up":
         print(find_running() or start(install(), FOLDER))
-    elif what == "install" and find_running() is None:
-        install()
+    elif what == "install":
+        install_browser()
+        if find_running() is None:
+            install()
     elif what == "down" and FOLDER.exists() and (binaries := find_binaries()):
         stop(binaries, FOLDER)
 
