@@ -21,7 +21,7 @@ class Work:
     Args:
         passes: over the rows that train; a last part is counted as its share.
         tokens, supervised_tokens: of all passes.
-        measurements: of the held-out rows while it trains.
+        measurements: of the held-out rows while it trains, and once before, with the base's answers to the samples.
         decode_steps: of one measurement's sample answers: from (as long as in the file), to (as long as allowed).
         final_decode_steps: the same for the answers of the end, both sides.
     """
@@ -51,6 +51,7 @@ def plan_work(data: DataFacts, config: RunConfig) -> Work:
     passes = steps / per_epoch
     measurements = math.ceil(steps / (evaluation.evaluate_every or steps)) if data.heldout_rows else 0
     samples = min(evaluation.num_samples, data.heldout_questions)
+    measurements += 1 if measurements and evaluation.num_samples else 0
     answered = min(evaluation.max_answers, data.heldout_questions)
     return Work(
         steps=steps,

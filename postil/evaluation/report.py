@@ -14,6 +14,7 @@ from postil.evaluation.metrics import RIGHT_F1, character_f1
 from postil.evaluation.tables import html_table
 from postil.evaluation.verdict import (
     FEWEST_QUESTIONS,
+    SAME_SHARE,
     WEAK_ROWS,
     Verdict,
     bootstrap_interval,
@@ -26,6 +27,8 @@ from postil.models.adapter import adapter_disabled
 from postil.models.generation import Answer, Sampling, generate_answers
 from postil.models.scoring import heldout_losses
 from postil.problems import Place
+
+MOST_WORSE_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,21 @@ class AnswerPair:
 
 
 @dataclass(frozen=True, slots=True)
+class WorseRow:
+    """A held-out row whose loss rose: the adapter is further from its answer than the base is.
+
+    Args:
+        loss_base: mean nats per trained token of this row.
+    """
+
+    question: str
+    expected: str
+    loss_base: float
+    loss_tuned: float
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """What the held-out rows say.
 
@@ -62,6 +80,9 @@ class EvaluationReport:
         base_right: answered questions with a character F1 of at least 0.8.
         tuned_not_stopped: answers of the adapter that ran into the limit.
         answers: up to `max_answers`, one per question, spread evenly over the held-out rows.
+        num_rows: held-out rows that were measured.
+        num_worse: those whose loss rose by more than 2 %.
+        worse: the first fifty of them, those that rose most before the others.
     """
 
     heldout_loss_base: float | None
@@ -74,6 +95,9 @@ class EvaluationReport:
     tuned_right: int
     tuned_not_stopped: int
     answers: tuple[AnswerPair, ...]
+    num_rows: int = 0
+    num_worse: int = 0
+    worse: tuple[WorseRow, ...] = ()
 
     @property
     def summary(self) -> tuple[str, ...]:
@@ -102,8 +126,9 @@ class EvaluationReport:
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape of `report.json`."""
         values = asdict(self)
-        for pair, answer in zip(values["answers"], self.answers, strict=True):
-            pair["place"] = str(answer.place)
+        for name, rows in (("answers", self.answers), ("worse", self.worse)):
+            for row, kept in zip(rows, values[name], strict=True):
+                kept["place"] = str(row.place)
         return values
 
     def _repr_html_(self) -> str:
@@ -159,6 +184,7 @@ def evaluate_adapter(
     loss_base = float(base_means.mean()) if rows else None
     picked = _spread(questions, max_answers)
     answers = _answer_both(model, chat_format, [(rows[i], base[i], tuned[i]) for i in picked], max_new_tokens)
+    worse = _worse(base, tuned)
     result = EvaluationReport(
         heldout_loss_base=loss_base,
         heldout_loss_tuned=float(tuned_means.mean()) if rows else None,
@@ -170,6 +196,9 @@ def evaluate_adapter(
         tuned_right=sum(a.tuned_f1 >= RIGHT_F1 for a in answers),
         tuned_not_stopped=sum(not a.tuned_stopped for a in answers),
         answers=answers,
+        num_rows=len(rows),
+        num_worse=len(worse),
+        worse=tuple(_worse_row(chat_format, rows[i], base[i], tuned[i]) for i in worse[:MOST_WORSE_ROWS]),
     )
     _warn(result, report)
     return result
@@ -204,6 +233,16 @@ def _pair(row: tuple[Conversation, float, float], expected: str, base: Answer, t
         tuned_stopped=tuned.stopped,
         place=conversation.place,
     )
+
+
+def _worse(base: Sequence[float], tuned: Sequence[float]) -> list[int]:
+    """Row numbers of those whose loss rose by more than what counts as nothing, the furthest risen first."""
+    risen = [i for i, (before, after) in enumerate(zip(base, tuned, strict=True)) if after > before * (1 + SAME_SHARE)]
+    return sorted(risen, key=lambda i: base[i] - tuned[i])
+
+
+def _worse_row(chat_format: ChatFormat, row: Conversation, loss_base: float, loss_tuned: float) -> WorseRow:
+    return WorseRow(row.question, chat_format.expected_text(row), loss_base, loss_tuned, row.place)
 
 
 def _spread(questions: Sequence[str], limit: int) -> list[int]:

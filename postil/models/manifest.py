@@ -164,6 +164,8 @@ def retitled(card: str, title: str) -> str:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, tuple):  # an interval
+        return " to ".join(map(_cell, value))
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return " ".join(text.split()).replace("|", "\\|")
 

@@ -43,6 +43,7 @@ from postil.recipes.result import RunResult, config_hash, publish_adapter
 from postil.recipes.row_tokens import write_row_tokens
 from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json
 from postil.recipes.trackers import tracked
+from postil.training.checkpoint import checkpoint_steps
 from postil.training.loop import train_adapter
 
 
@@ -111,6 +112,9 @@ def train_lora(
         report_model(base, model, report)
         report = estimated(folder.path, report, facts, base_facts(base), config, started)
         data_hash = content_hash((*split.train, *split.heldout))
+        probe = heldout_probe(model, base, kept, heldout.examples, config, report)
+        if probe is not None and config.evaluation.num_samples and not checkpoint_steps(folder.path):
+            probe(0)  # an adapter that has learned nothing answers as its base
         trained = train_adapter(
             model,
             train.examples,
@@ -120,7 +124,7 @@ def train_lora(
             config_hash=config_hash(config),
             report=report,
             should_stop=should_stop,
-            evaluate=heldout_probe(model, base, kept, heldout.examples, config, report),
+            evaluate=probe,
             evaluate_every=config.evaluation.evaluate_every or 1,
             resume=resume,
             save_seconds=save_seconds,

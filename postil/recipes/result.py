@@ -90,9 +90,13 @@ class RunResult:
             "heldout_loss_base": self.heldout_loss_base,
             "heldout_loss_tuned": self.heldout_loss_tuned,
             "heldout_questions": self.evaluation.num_questions,
+            "interval": self.evaluation.interval,
+            "answers": len(self.evaluation.answers),
             "base_right": self.evaluation.base_right,
             "tuned_right": self.evaluation.tuned_right,
             "tuned_not_stopped": self.evaluation.tuned_not_stopped,
+            "heldout_rows": self.evaluation.num_rows,
+            "heldout_worse": self.evaluation.num_worse,
             "verdict": self.verdict,
         }
 
@@ -102,8 +106,6 @@ class RunResult:
             "run_dir": str(self.run_dir),
             "adapter_dir": str(self.adapter_dir),
             **self.metrics(),
-            "interval": self.evaluation.interval,
-            "answers": len(self.evaluation.answers),
             "seconds": round(self.seconds, 2),
             "grade": None if self.grade is None else self.grade.as_dict(),
         }

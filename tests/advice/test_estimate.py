@@ -43,8 +43,9 @@ def config_of(**settings: object) -> RunConfig:
 
 def test_work_is_counted_as_the_loop_does_it() -> None:
     work = plan_work(data_of(100), config_of())
-    assert (work.steps, work.passes, work.tokens, work.measurements) == (65, 5.0, 5 * 6000, 3)
+    assert (work.steps, work.passes, work.tokens, work.measurements) == (65, 5.0, 5 * 6000, 4)
     assert plan_work(data_of(100), config_of(**{"training.max_steps": 13, "training.epochs": None})).passes == 1.0
+    assert plan_work(data_of(100), config_of(**{"evaluation.num_samples": 0})).measurements == 3
     assert plan_work(data_of(100, heldout_rows=0, heldout_questions=0), config_of()).measurements == 0
 
 

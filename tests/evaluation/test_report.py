@@ -110,6 +110,26 @@ def test_better_when_trained_towards_the_rows_and_worse_when_away(model: PeftMod
     assert evaluate_adapter(model, chat_format, ROWS, examples, max_answers=0).verdict == "worse"
 
 
+def test_rows_that_got_worse_are_named_the_furthest_risen_first(model: PeftModel, chat_format: ChatFormat) -> None:
+    examples = tokenize_conversations(ROWS, chat_format).examples
+    pull(model, examples, -2.0)
+    pull(model, examples[:1], 6.0)
+    report = evaluate_adapter(model, chat_format, ROWS, examples, max_answers=0)
+    with model.disable_adapter():
+        base = losses_by_hand(model, examples)
+    tuned = losses_by_hand(model, examples)
+    risen = {
+        c.place: after - before for c, before, after in zip(ROWS, base, tuned, strict=True) if after > 1.02 * before
+    }
+    assert 0 < len(risen) < report.num_rows == len(ROWS)
+    assert [row.place for row in report.worse] == sorted(risen, key=lambda place: -risen[place])
+    assert report.num_worse == len(risen)
+    first = report.worse[0]
+    assert first.loss_tuned - first.loss_base == pytest.approx(max(risen.values()), abs=1e-4)
+    assert (first.question, first.expected) in [(c.question, chat_format.expected_text(c)) for c in ROWS]
+    assert json.loads(json.dumps(report.as_dict()))["worse"][0]["place"] == str(first.place)
+
+
 def test_rows_without_an_example_are_not_measured(model: PeftModel, chat_format: ChatFormat) -> None:
     """A row that was too long has no example; the others must not shift into its place."""
     disturb(model, 0.3)

@@ -62,6 +62,10 @@ def test_a_run_leaves_everything_that_is_promised(questions: Path, base: Path, t
     assert any(isinstance(e, StepDone) for e in events)
     measured = [e for e in events if isinstance(e, HeldoutMeasured)]
     assert measured[-1].step == 6 and len(measured[-1].samples) == 3
+    assert measured[0].step == 0 and [s.question for s in measured[0].samples] == [
+        s.question for s in measured[-1].samples
+    ]
+    assert measured[0].loss == pytest.approx(result.heldout_loss_base, abs=1e-5)
 
 
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(questions: Path, base: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from postil.events import (
     TrainingPlanned,
     Warned,
 )
+from postil.platform.jobs.learning_curve import LearningCurve, follow_samples
 from postil.recipes.launch import read_events
 
 RECENT_STEP_EVENTS = 120
@@ -46,6 +47,7 @@ class RunReader:
     peak_memory_bytes: int | None = None
     total_seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
+    curve: LearningCurve = field(default_factory=LearningCurve)
     _kept: list[AnyEvent] = field(default_factory=list)
     _heard_seconds: float = 0.0
     _asked_seconds: float = 0.0
@@ -63,8 +65,9 @@ class RunReader:
             self._thin()
 
     def progress(self, now: datetime) -> dict[str, Any]:
-        """The numbers of `JobView.progress`."""
-        return progress_of(self._kept, now, self.estimate).as_dict() | self.facts
+        """The numbers of `JobView.progress`, with the curve of the loss."""
+        told = progress_of(self._kept, now, self.estimate).as_dict() | self.facts
+        return told | {"curve": self.curve.as_dict()}
 
     def take_seconds(self) -> float:
         """Seconds that the runs have taken since this was asked the last time."""
@@ -93,10 +96,15 @@ class RunReader:
                 smoothed = event.loss if before is None else SMOOTHING * before + (1 - SMOOTHING) * event.loss
                 facts |= {"loss": event.loss, "smoothed_loss": smoothed, "tokens_per_second": event.tokens_per_second}
                 self.last_step = event.step
+                self.curve.add_step(event.step, event.loss, smoothed)
+            case TrainingPlanned():
+                self.curve.go_back(event.first_step)
             case Pace():
                 self.last_step = event.step
             case HeldoutMeasured():
                 facts["heldout_loss"] = event.loss
+                facts["samples"] = follow_samples(facts.get("samples", []), event)
+                self.curve.add_measurement(event.step, event.loss)
             case CheckpointSaved():
                 self.checkpoint_step = max(self.checkpoint_step, event.step)
                 facts["checkpoint_step"] = self.checkpoint_step

@@ -1,7 +1,7 @@
 """What finished runs teach about this machine: the rates that the next estimate of the same base is worked out from.
 
 pace of steps        the middle half of what the steps took, the first of each attempt left out
-start                from the first event to the first plan
+start                from the first event to the first plan, without measuring the base
 measuring, answers   as before, times what they took against what was said
 """
 
@@ -12,7 +12,7 @@ from statistics import quantiles
 
 from postil.advice.estimate import Estimate
 from postil.advice.rates import Range, Rates
-from postil.events import AnyEvent, PhaseStarted, RunFinished, StepDone, TrainingPlanned
+from postil.events import AnyEvent, HeldoutMeasured, PhaseStarted, RunFinished, StepDone, TrainingPlanned
 from postil.platform.jobs.machine_rates import keep_rates
 from postil.platform.service import Service
 from postil.platform.store.tables import Job
@@ -70,10 +70,11 @@ def rates_of_run(events: Sequence[AnyEvent], used: Rates, said: Estimate) -> Rat
         return None
     low, middle, high = quantiles(paces, n=4)
     factor = _measuring_factor(events, said)
+    base_seconds = sum(event.seconds for event in events if isinstance(event, HeldoutMeasured) and event.step == 0)
     return replace(
         used,
         hardware=used.hardware,
-        startup_seconds=max(0.1, planned.monotonic_seconds - events[0].monotonic_seconds),
+        startup_seconds=max(0.1, planned.monotonic_seconds - events[0].monotonic_seconds - base_seconds),
         launch_seconds=used.launch_seconds if used.is_measured else 0.0,
         step_tokens_per_second=Range(min(low, middle * 0.97), max(high, middle * 1.03)),
         first_step_seconds=used.first_step_seconds if used.is_measured else 0.0,

@@ -44,7 +44,7 @@ class JobView:
         wish: "" or what was asked for and is being done: "pause" or "cancel".
         ahead: jobs that wait before it in the queue, whoever's they are; None where it does not wait.
         progress: phase, percent, seconds_left_low and _high, step, steps, loss, smoothed_loss, heldout_loss,
-            tokens_per_second; a part of it, or {} before the first event.
+            tokens_per_second, curve and samples (learning_curve.py); a part of it, or {} before the first event.
         cost_micro: so far, or in the end.
         estimate, actual: said before, seen afterwards.
         adapter_id: the result.
