@@ -1,0 +1,92 @@
+"""Every page, light and dark, narrow and wide: no fault that axe-core knows, nothing that reaches beyond the window."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Page
+
+from postil.language import LANGUAGES, Language
+from tests.browser.conftest import Browse
+from tests.browser.watching import Watch
+from tests.web.running import Running
+from tools.browser import missing_glyphs
+from tools.tour.furniture import Furniture
+from tools.tour.stops import Stop, session_for, stops
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+RUN_AXE = "() => axe.run(document, {preload: false, resultTypes: ['violations']})"
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds, one line each."""
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE)
+    found = page.evaluate(RUN_AXE)["violations"]
+    return [f"{fault['id']}: {node['target']} {node['failureSummary']}" for fault in found for node in fault["nodes"]]
+
+
+def walk(
+    browse: Browse, running: Running, furniture: Furniture, language: Language, theme: str, width: int
+) -> Iterator[tuple[Stop, Page]]:
+    """Opens one page after the other, each with the right visitor."""
+    pages: dict[str, Page] = {}
+    for stop in stops(furniture, language):
+        if stop.who not in pages:
+            session = session_for(furniture, language, stop.who)
+            pages[stop.who] = browse(running, language, session=session, theme=theme, width=width)
+        page = pages[stop.who]
+        answer = page.goto(stop.path)
+        assert answer is not None and answer.status == stop.status, f"{stop}: {answer and answer.status}"
+        yield stop, page
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_page_has_a_fault_that_axe_knows(
+    browse: Browse, running: Running, furniture: Furniture, watch: Watch, language: Language, theme: str
+) -> None:
+    watch.expect("status of 404.*/models/none")
+    troubles = [
+        f"{stop.name}: {fault}"
+        for stop, page in walk(browse, running, furniture, language, theme, 1200)
+        for fault in faults(page)
+    ]
+    assert not troubles, "\n".join(troubles)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_page_is_wider_than_a_telephone_and_every_letter_has_its_glyph(
+    browse: Browse, running: Running, furniture: Furniture, watch: Watch, language: Language
+) -> None:
+    watch.expect("status of 404.*/models/none")
+    troubles = []
+    for stop, page in walk(browse, running, furniture, language, "light", 390):
+        if (wide := page.evaluate("document.scrollingElement.scrollWidth - innerWidth")) > 0:
+            troubles.append(f"{stop.name}: {wide} px wider than the window")
+        if letters := missing_glyphs(page):
+            troubles.append(f"{stop.name}: no glyphs for {letters}")
+        assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh": "zh-Hans"}[language]
+        if found := faults(page):
+            troubles += [f"{stop.name}: {fault}" for fault in found]
+    assert not troubles, "\n".join(troubles)
+
+
+def test_the_check_of_glyphs_sees_what_is_missing(browse: Browse, running: Running) -> None:
+    page = browse(running)
+    page.goto("/sign-in")
+    assert missing_glyphs(page) == ""
+    page.evaluate("document.querySelector('h1').textContent = 'a中\\uF8F2'")
+    assert missing_glyphs(page) == "\uf8f2"
+
+
+def test_the_check_of_faults_sees_one(browse: Browse, running: Running) -> None:
+    page = browse(running)
+    page.goto("/sign-in")
+    assert faults(page) == []
+    page.evaluate(
+        "document.querySelector('input[name=name]').closest('label').replaceWith(Object.assign("
+        "document.createElement('input'), {name: 'bare'}))"
+    )
+    assert [fault.partition(":")[0] for fault in faults(page)] == ["label"]

@@ -1,0 +1,143 @@
+"""Pictures of every page: `python -m tools.screens docs/screens` in both languages and themes, 390 and 1200 px wide.
+
+Starts a service of its own on the starter, with made-up content in it. Fails where a page is not answered as it should
+be, where a letter has no glyph, where a page is wider than its window, or where all pictures together are too large.
+A page that is not there yet is named and left out with --unfinished.
+"""
+
+import argparse
+import io
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from postil.language import LANGUAGES, Language
+from postil.web.auth import COOKIE
+from tests.web.running import run_service
+from tools.browser import LOCALES, missing_glyphs, open_browser
+from tools.tour.furniture import Furniture, furnish
+from tools.tour.stops import Stop, session_for, stops
+
+THEMES = ("light", "dark")
+WIDTHS = {390: 844, 1200: 900}
+MOST_BYTES = 3_000_000
+QUALITIES = (62, 50, 40, 30, 22)
+TALLEST = 2400
+"""Pixels of a picture; a longer page is cut there."""
+
+
+@dataclass
+class Album:
+    """The pictures of one tour.
+
+    Args:
+        pictures: file name -> the picture as PNG.
+        troubles: what is wrong with a page, in words.
+        missing: pages that are not there yet.
+    """
+
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def visit(browser: Browser, address: str, language: Language, theme: str, width: int, session: str) -> BrowserContext:
+    """A browser of this language, theme and width, signed in with `session`."""
+    context = browser.new_context(
+        base_url=address,
+        locale=LOCALES[language],
+        color_scheme="dark" if theme == "dark" else "light",
+        viewport={"width": width, "height": WIDTHS[width]},
+        reduced_motion="reduce",
+    )
+    if session:
+        context.add_cookies([{"name": COOKIE, "value": session, "url": address}])
+    return context
+
+
+def take_all(browser: Browser, address: str, furniture: Furniture, only: str = "") -> Album:
+    """Goes through all pages in all looks.
+
+    Args:
+        only: part of the names of the pages that are wanted.
+    """
+    album = Album()
+    for language in LANGUAGES:
+        for theme in THEMES:
+            for width in WIDTHS:
+                for who in ("", "owner", "newcomer", "admin"):
+                    wanted = [s for s in stops(furniture, language) if s.who == who and only in s.name]
+                    session = session_for(furniture, language, who)
+                    with visit(browser, address, language, theme, width, session) as context:
+                        page = context.new_page()
+                        for stop in wanted:
+                            _take(page, stop, f"{stop.name}-{language}-{theme}-{width}", album)
+    return album
+
+
+def _take(page: Page, stop: Stop, name: str, album: Album) -> None:
+    answer = page.goto(stop.path)
+    assert answer is not None
+    if answer.status != stop.status:
+        (album.missing if answer.status == 404 else album.troubles).append(f"{name}: {answer.status} {stop.path}")
+        return
+    page.wait_for_timeout(150)  # parts that ask for themselves once
+    if letters := missing_glyphs(page):
+        album.troubles.append(f"{name}: no glyphs for {letters}")
+    wide = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+    if wide > 0:
+        album.troubles.append(f"{name}: {wide} px wider than the window")
+    album.pictures[name] = page.screenshot(full_page=True, animations="disabled", caret="hide")
+
+
+def save(album: Album, out: Path) -> int:
+    """Writes all pictures as WebP, at the best quality at which they are small enough together; returns their bytes."""
+    for quality in QUALITIES:
+        packed = {name: _packed(picture, quality) for name, picture in album.pictures.items()}
+        num_bytes = sum(map(len, packed.values()))
+        if num_bytes <= MOST_BYTES:
+            break
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("*.webp"):
+        old.unlink()
+    for name, data in packed.items():
+        (out / f"{name}.webp").write_bytes(data)
+    print(f"{len(packed)} pictures, {num_bytes / 1e6:.2f} MB, quality {quality}, in {out}")
+    return num_bytes
+
+
+def _packed(picture: bytes, quality: int) -> bytes:
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    small = io.BytesIO()
+    image.crop((0, 0, image.width, min(image.height, TALLEST))).save(small, "webp", quality=quality, method=6)
+    return small.getvalue()
+
+
+def main() -> int:
+    """Takes the pictures; 1 where something is wrong with them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", default="", help="pages whose name holds this")
+    parser.add_argument("--unfinished", action="store_true", help="pages that are not there yet are no trouble")
+    given = parser.parse_args()
+    with TemporaryDirectory() as folder, run_service(Path(folder) / "data") as running, open_browser() as browser:
+        began = time.monotonic()
+        furniture = furnish(running.address, running.data)
+        print(f"furnished in {time.monotonic() - began:.0f} s")
+        album = take_all(browser, running.address, furniture, given.only)
+    num_bytes = save(album, given.out)
+    for missing in album.missing:
+        print(f"NOT THERE YET: {missing}", file=sys.stderr)
+    for trouble in album.troubles:
+        print(trouble, file=sys.stderr)
+    is_well = not album.troubles and num_bytes <= MOST_BYTES and (given.unfinished or not album.missing)
+    return 0 if is_well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

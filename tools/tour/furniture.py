@@ -1,0 +1,109 @@
+"""A service with something of everything in it, made through the platform and the REST interface with real runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from postil.client import Client
+from postil.language import LANGUAGES, Language
+from postil.platform.accounts.accounts import create_account
+from postil.platform.accounts.api_keys import make_key
+from postil.platform.accounts.sign_ins import sign_in
+from postil.platform.service import Service, open_service
+from postil.platform.settings import load_settings
+from postil.wire.jobs import Job
+from tools.tour.content import write_good_table, write_mistaken_workbook, write_talks
+
+PASSWORD = "correct horse battery"
+QUICK = {"training.epochs": 2, "training.batch_rows": 4, "evaluation.max_answers": 4, "adapter.rank": 4}
+NAMES: dict[Language, str] = {"en": "anna", "zh": "mei"}
+TUNED: dict[Language, str] = {"en": "Tea shop", "zh": "茶叶店客服"}
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What one account has.
+
+    Args:
+        name: of the account.
+        session: what its browser's cookie says.
+        mistaken, good, talks: data sets: with mistakes, without, of several turns.
+        done, held, failed: jobs: one that has succeeded, one that was paused, one that has failed.
+        adapter: of the job that has succeeded.
+    """
+
+    name: str
+    session: str
+    mistaken: str
+    good: str
+    talks: str
+    done: str
+    held: str
+    failed: str
+    adapter: str
+
+
+@dataclass(frozen=True)
+class Furniture:
+    """Who is there.
+
+    Args:
+        homes: for each language an account whose data are in that language.
+        admin, newcomer: sessions of an admin, and of an account that has nothing yet.
+    """
+
+    homes: dict[Language, Belongings]
+    admin: str
+    newcomer: str
+
+
+def furnish(address: str, data: Path) -> Furniture:
+    """Fills a running service, which answers on the starter, in about a minute.
+
+    Args:
+        data: its folder.
+    """
+    service = open_service(load_settings(data))
+    try:
+        with TemporaryDirectory() as folder:
+            homes = {language: _home(service, address, Path(folder), language) for language in LANGUAGES}
+        create_account(service, "root-of-all", PASSWORD, role="admin")
+        create_account(service, "newcomer", PASSWORD)
+        return Furniture(homes, session_of(service, "root-of-all"), session_of(service, "newcomer"))
+    finally:
+        service.database.engine.dispose()
+
+
+def session_of(service: Service, name: str) -> str:
+    """A new session of an account with the usual password."""
+    return sign_in(service, name, PASSWORD, "tour").token
+
+
+def _home(service: Service, address: str, folder: Path, language: Language) -> Belongings:
+    name = NAMES[language]
+    account = create_account(service, name, PASSWORD)
+    key = make_key(service, account.id, "tour", ["read", "train", "chat"])[1]
+    with Client(address, key, language=language) as client:
+        mistaken = client.check(client.upload(write_mistaken_workbook(folder, language))).id
+        good = client.check(client.upload(write_good_table(folder, language))).id
+        talks = client.check(client.upload(write_talks(folder, language))).id
+        held = client.train(talks, preset="thorough", name=TUNED[language] + " 2")
+        for seen in client.watch(held.id, every_seconds=0.2):
+            if (seen.progress.percent or 0) > 30 and not seen.wish:
+                client.pause(held.id)
+            if seen.state == "paused":
+                break
+        # a learning rate at which the loss is soon no number any more
+        broken = {**QUICK, "training.learning_rate": 1.0, "training.warmup_steps": 0}
+        failed = _ended(client, client.train(good, preset="quick", settings=broken, name=TUNED[language] + " 0"))
+        done = _ended(client, client.train(good, preset="quick", settings=QUICK, name=TUNED[language]))
+        assert done.state == "succeeded", done.error
+        client.set_alias(f"tea-{language}@prod", str(done.adapter_id))
+    session = session_of(service, name)
+    adapter = str(done.adapter_id)
+    return Belongings(name, session, mistaken, good, talks, done.id, held.id, failed.id, adapter)
+
+
+def _ended(client: Client, job: Job) -> Any:
+    return list(client.watch(job.id, every_seconds=0.3))[-1]
