@@ -128,7 +128,7 @@ class EvaluationReport:
         values = asdict(self)
         for name, rows in (("answers", self.answers), ("worse", self.worse)):
             for row, kept in zip(rows, values[name], strict=True):
-                kept["place"] = str(row.place)
+                kept |= {"place": str(row.place), **asdict(row.place)}
         return values
 
     def _repr_html_(self) -> str:

@@ -184,6 +184,7 @@ REPORT = EvaluationReport(4.0, 0.5, (3.0, 4.0), "better", False, 9, 0, 1, 0, (PA
 def test_the_report_becomes_json_and_escaped_html() -> None:
     values = json.loads(json.dumps(REPORT.as_dict()))
     assert values["verdict"] == "better" and values["answers"][0]["place"] == "f.xlsx S:3"
+    assert [values["answers"][0][name] for name in ("file", "sheet", "row")] == ["f.xlsx", "S", 3]
     html = REPORT._repr_html_()
     assert "<script>x" not in html and "&lt;script&gt;x" in html and "A &amp; B" in html
 
