@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import Literal
 
-Kind = Literal["acc", "key", "ds", "job", "ad", "base", "led", "req"]
+Kind = Literal["acc", "key", "ds", "job", "ad", "base", "led", "req", "try"]
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _LENGTH = 16

@@ -110,13 +110,23 @@ def _lineage(job: Job, manifest: AdapterManifest, stored: Stored) -> dict[str, A
 
 
 def list_adapters(
-    service: Service, account_id: str, *, limit: int = 50, after: str | None = None, base: str | None = None
+    service: Service,
+    account_id: str,
+    *,
+    limit: int = 50,
+    after: str | None = None,
+    base: str | None = None,
+    verdict: str | None = None,
+    is_own: bool | None = None,
+    words: str = "",
 ) -> tuple[AdapterView, ...]:
     """The account's own adapters and those shared with it, newest first.
 
     Args:
         after: the adapter that ended the page before.
-        base: only of this base.
+        base, verdict: only of this base, and with this result.
+        is_own: only own ones, or only shared ones.
+        words: part of the name.
 
     Raises:
         MissingInputError: `after` is no adapter that the account may see.
@@ -124,12 +134,24 @@ def list_adapters(
     query = select(Adapter).where(may_use(account_id)).order_by(Adapter.created_at.desc(), Adapter.id.desc())
     if base is not None:
         query = query.where(Adapter.base == base)
+    if verdict is not None:
+        query = query.where(Adapter.verdict == verdict)
+    if is_own is not None:
+        query = query.where(Adapter.account_id == account_id if is_own else Adapter.account_id != account_id)
+    if words:
+        query = query.where(Adapter.name.icontains(words, autoescape=True))
     with service.database.reading() as session:
         if after is not None:
             last = usable_row(session, account_id, after)
             older = and_(Adapter.created_at == last.created_at, Adapter.id < last.id)
             query = query.where(or_(Adapter.created_at < last.created_at, older))
         return views(session, account_id, session.scalars(query.limit(limit)).all())
+
+
+def bases_of_adapters(service: Service, account_id: str) -> tuple[str, ...]:
+    """The bases of all adapters that the account may use, by name."""
+    with service.database.reading() as session:
+        return tuple(session.scalars(select(Adapter.base).where(may_use(account_id)).distinct().order_by(Adapter.base)))
 
 
 def get_adapter(service: Service, account_id: str, adapter_id: str) -> AdapterView:

@@ -1,6 +1,6 @@
 """What an account sees of its data sets and their versions, and the one way in which a row of theirs is fetched."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -84,20 +84,31 @@ class VersionView:
 
 
 def list_datasets(
-    service: Service, account_id: str, *, limit: int = 50, after: str | None = None
+    service: Service, account_id: str, *, limit: int = 50, after: str | None = None, state: str | None = None
 ) -> tuple[DatasetView, ...]:
     """The account's data sets, the newest first.
 
     Args:
         after: the last one of the page before.
+        state: only those in this state.
     """
     with service.database.reading() as session:
         query = select(Dataset).where(Dataset.account_id == account_id, Dataset.state != "deleting")
+        if state is not None:
+            query = query.where(Dataset.state == state)
         if after is not None and is_id(after, "ds"):
             last = own_dataset(session, account_id, after)
             query = query.where(tuple_(Dataset.created_at, Dataset.id) < (last.created_at, last.id))
         rows = session.scalars(query.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)).all()
         return tuple(view_of(session, row) for row in rows)
+
+
+def dataset_names(service: Service, account_id: str, dataset_ids: Iterable[str]) -> dict[str, str]:
+    """Identifier -> name of those data sets that the account has."""
+    found = select(Dataset.id, Dataset.name).where(Dataset.account_id == account_id, Dataset.state != "deleting")
+    with service.database.reading() as session:
+        rows = session.execute(found.where(Dataset.id.in_(list(dataset_ids))))
+        return {row.id: row.name for row in rows}
 
 
 def get_dataset(service: Service, account_id: str, dataset_id: str) -> DatasetView:
@@ -108,6 +119,19 @@ def get_dataset(service: Service, account_id: str, dataset_id: str) -> DatasetVi
     """
     with service.database.reading() as session:
         return view_of(session, own_dataset(session, account_id, dataset_id))
+
+
+def find_same_file(service: Service, account_id: str, view: DatasetView) -> tuple[str, str] | None:
+    """Identifier and name of another data set of the account whose file is the same, byte for byte; the newest one."""
+    query = (
+        select(Dataset.id, Dataset.name)
+        .where(Dataset.account_id == account_id, Dataset.sha256 == view.sha256, Dataset.id != view.id)
+        .where(Dataset.state != "deleting")
+        .order_by(Dataset.created_at.desc(), Dataset.id.desc())
+    )
+    with service.database.reading() as session:
+        found = session.execute(query.limit(1)).first() if view.sha256 else None
+    return None if found is None else (found.id, found.name)
 
 
 def rename_dataset(service: Service, account_id: str, dataset_id: str, name: str) -> DatasetView:

@@ -5,6 +5,7 @@ Until the first release a change here is followed by `python -m tools.migration 
                ├── datasets ── dataset_versions
                ├── jobs ── attempts
                ├── adapters ── adapter_shares, adapter_aliases
+               ├── trials ── trial_answers
                └── ledger
     bases (of everybody)
 
@@ -12,66 +13,13 @@ Every row that belongs to somebody carries `account_id`, and every query names i
 not of the answer. Amounts are integers, millionths of the currency; times are UTC.
 """
 
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    DateTime,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    UniqueConstraint,
-)
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import Float, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """A UTC time with its zone, also on SQLite, which forgets zones."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To the database."""
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From the database."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Table(DeclarativeBase):
-    """The root of all tables."""
-
-    metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        datetime: UtcTime(),
-        str: String(255),
-        int: BigInteger().with_variant(Integer(), "sqlite"),
-        bool: Boolean(),
-        dict[str, Any]: JSON(),
-    }
-
-
-def _owner() -> Mapped[str]:
-    return mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+from postil.platform.store.table_root import Table, UtcTime, owner
 
 
 class Account(Table):
@@ -109,7 +57,7 @@ class SignIn(Table):
 
     __tablename__ = "sessions"
     token_hash: Mapped[str] = mapped_column(primary_key=True)
-    account_id: Mapped[str] = _owner()
+    account_id: Mapped[str] = owner()
     created_at: Mapped[datetime]
     used_at: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -137,7 +85,7 @@ class ApiKey(Table):
 
     __tablename__ = "api_keys"
     id: Mapped[str] = mapped_column(primary_key=True)
-    account_id: Mapped[str] = _owner()
+    account_id: Mapped[str] = owner()
     name: Mapped[str]
     secret_hash: Mapped[str]
     scopes: Mapped[str]
@@ -159,7 +107,7 @@ class Dataset(Table):
 
     __tablename__ = "datasets"
     id: Mapped[str] = mapped_column(primary_key=True)
-    account_id: Mapped[str] = _owner()
+    account_id: Mapped[str] = owner()
     name: Mapped[str]
     file_name: Mapped[str] = mapped_column(String(1024))
     original_key: Mapped[str]
@@ -191,7 +139,7 @@ class DatasetVersion(Table):
     __tablename__ = "dataset_versions"
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[str] = _owner()
+    account_id: Mapped[str] = owner()
     what: Mapped[str]
     overlay: Mapped[dict[str, Any]]
     num_edits: Mapped[int] = mapped_column(default=0)
@@ -251,7 +199,7 @@ class Job(Table):
         Index("ix_jobs_of_account", "account_id", "created_at"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
-    account_id: Mapped[str] = _owner()
+    account_id: Mapped[str] = owner()
     name: Mapped[str]
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
     dataset_version: Mapped[int]
@@ -305,7 +253,7 @@ class Adapter(Table):
     __tablename__ = "adapters"
     __table_args__ = (UniqueConstraint("account_id", "name"),)
     id: Mapped[str] = mapped_column(primary_key=True)
-    account_id: Mapped[str] = _owner()
+    account_id: Mapped[str] = owner()
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), unique=True)
     name: Mapped[str]
     base: Mapped[str]
@@ -340,6 +288,52 @@ class AdapterAlias(Table):
     adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
     previous_id: Mapped[str | None]
     updated_at: Mapped[datetime]
+
+
+class Trial(Table):
+    """A question that somebody has asked on an adapter's page, to see how base and tuned answer it.
+
+    Args:
+        follows: the trial whose conversation it goes on.
+        is_blind: who wrote which answer is shown after the vote only.
+        options: temperature, top_p, max_tokens and seed, the same for every answer.
+        vote: the side whose answer was liked best, "same", or "" before it was said.
+        correction: the answer that it should have had; a row of version `corrected_version` of the data.
+    """
+
+    __tablename__ = "trials"
+    __table_args__ = (Index("ix_trials_of_adapter", "adapter_id", "account_id", "created_at"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = owner()
+    adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
+    follows: Mapped[str | None] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), index=True)
+    question: Mapped[str] = mapped_column(Text())
+    is_blind: Mapped[bool]
+    options: Mapped[dict[str, Any]]
+    vote: Mapped[str] = mapped_column(default="")
+    correction: Mapped[str | None] = mapped_column(Text())
+    corrected_version: Mapped[int | None]
+    created_at: Mapped[datetime]
+
+
+class TrialAnswer(Table):
+    """One answer of a trial, kept once it has ended.
+
+    Args:
+        place: from the left; mixed up by chance where the trial is blind.
+        side: "base", "tuned", or "other" for another adapter on the same base.
+        adapter_id: who answers; None for the base.
+        ended: "" before, then "stop", "length", or "broken" where it was stopped or broke off.
+    """
+
+    __tablename__ = "trial_answers"
+    trial_id: Mapped[str] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = owner()
+    side: Mapped[str]
+    adapter_id: Mapped[str | None] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"), index=True)
+    text: Mapped[str] = mapped_column(Text(), default="")
+    ended: Mapped[str] = mapped_column(default="")
 
 
 class LedgerEntry(Table):
@@ -394,5 +388,7 @@ __all__ = [
     "OneTimeLink",
     "SignIn",
     "Table",
+    "Trial",
+    "TrialAnswer",
     "UtcTime",
 ]

@@ -291,4 +291,55 @@ def upgrade() -> None:
     with op.batch_alter_table("adapter_shares", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_adapter_shares_account_id"), ["account_id"], unique=False)
 
+    op.create_table(
+        "trials",
+        sa.Column("id", sa.String(length=255), nullable=False),
+        sa.Column("account_id", sa.String(length=255), nullable=False),
+        sa.Column("adapter_id", sa.String(length=255), nullable=False),
+        sa.Column("follows", sa.String(length=255), nullable=True),
+        sa.Column("question", sa.Text(), nullable=False),
+        sa.Column("is_blind", sa.Boolean(), nullable=False),
+        sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("vote", sa.String(length=255), nullable=False),
+        sa.Column("correction", sa.Text(), nullable=True),
+        sa.Column("corrected_version", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_trials_account_id_accounts"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"], ["adapters.id"], name=op.f("fk_trials_adapter_id_adapters"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["follows"], ["trials.id"], name=op.f("fk_trials_follows_trials"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_trials")),
+    )
+    with op.batch_alter_table("trials", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_trials_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_trials_follows"), ["follows"], unique=False)
+        batch_op.create_index("ix_trials_of_adapter", ["adapter_id", "account_id", "created_at"], unique=False)
+
+    op.create_table(
+        "trial_answers",
+        sa.Column("trial_id", sa.String(length=255), nullable=False),
+        sa.Column("place", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("account_id", sa.String(length=255), nullable=False),
+        sa.Column("side", sa.String(length=255), nullable=False),
+        sa.Column("adapter_id", sa.String(length=255), nullable=True),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("ended", sa.String(length=255), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_trial_answers_account_id_accounts"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"], ["adapters.id"], name=op.f("fk_trial_answers_adapter_id_adapters"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["trial_id"], ["trials.id"], name=op.f("fk_trial_answers_trial_id_trials"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("trial_id", "place", name=op.f("pk_trial_answers")),
+    )
+    with op.batch_alter_table("trial_answers", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_trial_answers_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_trial_answers_adapter_id"), ["adapter_id"], unique=False)
+
     # ### end Alembic commands ###
