@@ -43,4 +43,5 @@ def demo(as_json: AsJson = False) -> None:
     screen.show(Rule(style="dim"))
     screen.say("cli.demo.explain", "dim")
     show_result(screen, result, data)
+    screen.say("cli.demo.next")
     screen.result({**result.as_dict(), "demo": answers})

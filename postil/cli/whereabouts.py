@@ -18,7 +18,8 @@ _FILE, _LOCK = "web.json", "web.lock"
 
 
 def address_of(host: str, port: int) -> str:
-    """What to type for a host and a port."""
+    """What to type on this machine for a host and a port; a service that listens everywhere is reached by loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -163,5 +163,5 @@ def test_a_house_says_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "Postil is at http://127.0.0.1:" in said
     assert str(tmp_path) in said
-    assert "/api/links" in said  # how the first admin comes to be
+    assert "/links/" in said  # how the first admin comes to be
     service.database.engine.dispose()
