@@ -1,0 +1,106 @@
+"""The learning curve as SVG: paths and labels that a template draws, with attributes only; and the same in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from postil.language import say
+from postil.web.pages.formats import number, percent
+
+WIDTH, HEIGHT = 480, 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 6, 10, 26
+_FEWEST_POINTS = 2
+_MOST_TICKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A label on an axis, at so many units from the left or from the top."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart, in units of `width` by `height`.
+
+    Args:
+        raw, smooth, heldout: path data; "" for none.
+        dots: of the held-out measurements, (x, y).
+        summary: what it shows, in one or two sentences.
+    """
+
+    width: int
+    height: int
+    left: int
+    right: int
+    bottom: int
+    raw: str
+    smooth: str
+    heldout: str
+    dots: tuple[tuple[float, float], ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    summary: str
+
+
+def learning_chart(progress: Mapping[str, Any]) -> Chart | None:
+    """The chart of a job's progress; None before there are two points of a line.
+
+    Args:
+        progress: of a JobView; its "curve" is `LearningCurve.as_dict()`.
+    """
+    curve = progress.get("curve") or {}
+    train: list[list[float]] = curve.get("train", [])
+    heldout: list[list[float]] = curve.get("heldout", [])
+    if len(train) < _FEWEST_POINTS:
+        return None
+    steps = max(progress.get("steps") or 0, train[-1][0], *(point[0] for point in heldout))
+    top, ticks = _scale(max(value for point in (*train, *heldout) for value in point[1:]))
+
+    def x(step: float) -> float:
+        return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * step / steps, 1)
+
+    def y(loss: float) -> float:
+        return round(HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * max(0.0, loss) / top, 1)
+
+    dots = tuple((x(step), y(loss)) for step, loss in heldout)
+    return Chart(
+        width=WIDTH,
+        height=HEIGHT,
+        left=_LEFT,
+        right=WIDTH - _RIGHT,
+        bottom=HEIGHT - _BOTTOM,
+        raw=_path([(x(step), y(loss)) for step, loss, _ in train]),
+        smooth=_path([(x(step), y(smoothed)) for step, _, smoothed in train]),
+        heldout=_path(dots),
+        dots=dots,
+        x_ticks=tuple(Tick(x(steps * share / 100), percent(share)) for share in (0, 50, 100)),
+        y_ticks=tuple(Tick(y(value), number(value, 2)) for value in ticks),
+        summary=_summary(train, heldout),
+    )
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Path data through the points; "" for fewer than two."""
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points) if len(points) > 1 else ""
+
+
+def _scale(highest: float) -> tuple[float, list[float]]:
+    """A round end for an axis from 0, and its round labels."""
+    highest = highest if highest > 0 else 1.0
+    size = 10.0 ** math.floor(math.log10(highest / _MOST_TICKS))
+    distance = next(size * factor for factor in (1, 2, 5, 10) if size * factor * _MOST_TICKS >= highest)
+    count = math.ceil(round(highest / distance, 6))
+    return distance * count, [distance * i for i in range(count + 1)]
+
+
+def _summary(train: Sequence[Sequence[float]], heldout: Sequence[Sequence[float]]) -> str:
+    first, last = number(train[0][2], 2), number(train[-1][2], 2)
+    words = say("job_page.chart.learned", first=first, last=last)
+    if len(heldout) < _FEWEST_POINTS:
+        return words
+    kept = say("job_page.chart.heldout", first=number(heldout[0][1], 2), last=number(heldout[-1][1], 2))
+    return say("job_page.chart.both", learned=words, heldout=kept)
