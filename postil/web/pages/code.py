@@ -6,10 +6,15 @@ Everything is filled in but the key, which a page never shows again: programs fi
 import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import yaml
 from fastapi import Request
+
+from postil.platform.bases.bases import BaseView
+from postil.platform.datasets.views import DatasetView
+from postil.platform.jobs.requests import JobRequest
 
 Snippet = tuple[str, str]
 """The name of a language and a text in it."""
@@ -56,6 +61,40 @@ def yaml_snippet(settings: Mapping[str, Any], first_line: str) -> Snippet:
         part, _, name = path.partition(".")
         nested.setdefault(part, {})[name] = list(value) if isinstance(value, tuple) else value
     return "YAML", f"# {first_line}\n" + yaml.safe_dump(nested, sort_keys=False, allow_unicode=True).rstrip("\n")
+
+
+def training_snippets(address: str, dataset: DatasetView, base: BaseView, asked: JobRequest) -> tuple[Snippet, ...]:
+    """A job for the shell, on one's own machine; and for Python and curl, on this service."""
+    entries = {f.name: getattr(asked, f.name) for f in fields(asked) if getattr(asked, f.name) not in (None, {})}
+    dataset_id = entries.pop("dataset_id")
+    call = python_call("client.train", dataset_id, **entries)
+    watching = "for seen in client.watch(job.id):\n    print(seen.state, seen.progress.percent)"
+    return (
+        yaml_snippet(run_settings(dataset, base, asked), "postil train --config run.yaml"),
+        python_snippet(address, f"job = {call}", watching),
+        curl_snippet(address, "POST", "/api/jobs", {"dataset_id": dataset_id, **entries}),
+    )
+
+
+def run_settings(dataset: DatasetView, base: BaseView, asked: JobRequest) -> dict[str, Any]:
+    """The settings of the same run beside the user's file, or the corrected one where there are edits; dotted."""
+    stem, dot, suffix = dataset.file_name.rpartition(".")
+    options = dataset.options
+    given = {
+        "data.file": f"{stem}-corrected.{suffix}" if dataset.num_edits and dot else dataset.file_name,
+        "data.encoding": options.encoding,
+        "data.map": dict(options.columns) or None,
+        "data.single_turn": options.single_turn or None,
+        "data.drop_bad": True,
+        "data.kind": asked.kind or options.kind,
+        "model.base": base.name,
+        "model.revision": base.revision,
+        "model.hub": base.source if base.source == "modelscope" else None,
+        "training.preset": asked.preset,
+        "training.seed": asked.seed,
+        **asked.settings,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def python_call(name: str, *given: Any, **named: Any) -> str:

@@ -1,0 +1,275 @@
+"""What stands on the page of settings: the wish as it was typed, what it would be for each preset, and why."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from fastapi import Request
+
+from postil.advice.pricing import price_micro
+from postil.advice.recommend import PRESETS, Setting
+from postil.advice.wording import duration_range
+from postil.data.purposes import DATA_PURPOSES
+from postil.errors import PostilError
+from postil.language import say
+from postil.platform.bases.bases import BaseView, get_base
+from postil.platform.datasets.views import DatasetView
+from postil.platform.jobs.requests import MAX_SEED, JobRequest
+from postil.platform.jobs.submitting import Preview, preview_job
+from postil.platform.money.bills import Balance, get_balance
+from postil.platform.service import Service
+from postil.web.errors import Reply, describe_error
+from postil.web.pages.code import Snippet, service_address, training_snippets
+from postil.web.pages.drawer import Field, drawer_fields, read_settings, typed_settings
+from postil.web.pages.formats import money
+from postil.web.pages.forms import Form
+
+_LONGEST_SEED = 10
+_WAYS_OUT = {
+    "platform.requests.base_not_ready": ("/data/{dataset_id}/base", "bases"),
+    "platform.jobs.base_gone": ("/data/{dataset_id}/base", "bases"),
+    "platform.requests.does_not_fit": ("/data/{dataset_id}/base", "bases"),
+    "platform.requests.queue_full": ("/jobs", "jobs"),
+    "platform.usage.account_full": ("/data", "data"),
+    "platform.money.account_cap": ("/account/bill", "bill"),
+    "platform.money.job_cap": ("/account/bill", "bill"),
+}
+"""Where something can be done about what keeps a job from starting."""
+
+
+class WrongFields(Exception):
+    """Something that was typed into the drawer's fields cannot be read; nothing of it may be sent on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for, as it was typed.
+
+    Args:
+        kind: "" for what the data set says.
+        name: "" for the data set's.
+        version: of the data set, as the page showed it; "" for the newest.
+        typed: texts of the drawer's fields, by setting.
+        token: of the page that was sent.
+    """
+
+    base: str
+    preset: str = "recommended"
+    kind: str = ""
+    name: str = ""
+    seed: str = ""
+    version: str = ""
+    token: str = ""
+    typed: Mapping[str, str] = field(default_factory=dict)
+
+    def request(self, dataset: DatasetView, *, preset: str | None = None, with_token: bool = False) -> JobRequest:
+        """What the platform is asked.
+
+        Args:
+            preset: another one.
+            with_token: the same page sent twice with the same wish is the same job.
+
+        Raises:
+            WrongFields: see `field_errors`.
+        """
+        settings, errors = read_settings(self.typed)
+        if errors or _seed_error(self.seed):
+            raise WrongFields
+        made = JobRequest(
+            dataset_id=dataset.id,
+            base=self.base,
+            version=int(self.version) if self.version.isdigit() and len(self.version) < 10 else None,
+            preset=preset or self.preset,  # type: ignore[arg-type]  # checked with the request
+            settings=settings,
+            name=self.name if self.name and self.name != dataset.name else None,
+            kind=self.kind if self.kind != dataset.kind and self.kind else None,  # type: ignore[arg-type]
+            seed=int(self.seed or 0),
+        )
+        if not with_token or not self.token:
+            return made
+        # another wish from the same page, after a step back, is another job
+        token = hashlib.sha256(f"{self.token}{made.fingerprint()}".encode()).hexdigest()
+        return replace(made, client_token=token)
+
+    def field_errors(self) -> dict[str, str]:
+        """What cannot be read, in words, by setting; "training.seed" is the seed."""
+        errors = read_settings(self.typed)[1]
+        if wrong := _seed_error(self.seed):
+            errors["training.seed"] = wrong
+        return errors
+
+
+@dataclass(frozen=True, slots=True)
+class PresetCard:
+    """A preset with what it would take; texts are "" where nothing is known."""
+
+    name: str
+    is_chosen: bool
+    time: str
+    price: str
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps the job from starting.
+
+    Args:
+        path: of the page where something can be done about it; "" where there is none.
+        way: how the page is called.
+    """
+
+    message: str
+    hint: str
+    path: str
+    way: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """All that the page shows.
+
+    Args:
+        plan: None where what was typed or asked for cannot be planned.
+        trouble: why.
+        errors: of fields, by setting.
+        free_worth_micro: what the free rows that are left are worth with this training; None where it is not known.
+        token: of this page.
+    """
+
+    wish: Wish
+    base: BaseView
+    plan: Preview | None
+    trouble: Reply | None
+    errors: Mapping[str, str]
+    headline: str
+    presets: tuple[PresetCard, ...]
+    kinds: tuple[str, ...]
+    kind: str
+    balance: Balance
+    free_worth_micro: int | None
+    fields: tuple[Field, ...]
+    obstacles: tuple[Obstacle, ...]
+    snippets: tuple[Snippet, ...]
+    version: int
+    token: str
+
+    def reason(self, name: str) -> Setting | None:
+        """A recommended setting with its reasons."""
+        settings = self.plan.recommendation.settings if self.plan else ()
+        return next((setting for setting in settings if setting.name == name), None)
+
+
+def wish_of(form: Form) -> Wish:
+    """What a form asks for."""
+    return Wish(
+        base=form.get("base"),
+        preset=form.get("preset") or "recommended",
+        kind=form.get("kind"),
+        name=form.get("name"),
+        seed=form.get("seed"),
+        version=form.get("version"),
+        token=form.get("client_token")[:100],
+        typed=typed_settings(form),
+    )
+
+
+def make_sheet(service: Service, account_id: str, dataset: DatasetView, wish: Wish, request: Request) -> Sheet:
+    """Works the wish out, for every preset, as far as it can be read; nothing is kept.
+
+    Raises:
+        MissingInputError: there is no such base here.
+        PostilError: whatever keeps an unchanged wish from being worked out.
+    """
+    base = get_base(service, wish.base)
+    errors, trouble = wish.field_errors(), None
+    plans: dict[str, Preview] = {}
+    if not errors:
+        try:
+            for preset in sorted(PRESETS, key=lambda one: one != wish.preset):
+                plans[preset] = preview_job(service, account_id, wish.request(dataset, preset=preset))
+            if wish.preset not in plans:  # no preset of ours: told as the platform tells it
+                preview_job(service, account_id, wish.request(dataset))
+        except PostilError as error:
+            trouble = describe_error(error)
+    plan, balance = plans.get(wish.preset), get_balance(service, account_id)
+    return Sheet(
+        wish=wish,
+        base=base,
+        plan=plan,
+        trouble=trouble,
+        errors=errors,
+        headline=headline_of(plan) if plan else "",
+        presets=tuple(_preset_card(preset, wish, plans.get(preset)) for preset in PRESETS),
+        kinds=DATA_PURPOSES,
+        kind=wish.kind or dataset.kind or "",
+        balance=balance,
+        free_worth_micro=_free_worth_micro(plan, balance),
+        fields=drawer_fields(wish.typed, errors, plan.recommendation if plan else None),
+        obstacles=_obstacles(dataset, plan),
+        snippets=training_snippets(service_address(request), dataset, base, wish.request(dataset)) if plan else (),
+        version=plan.version if plan else dataset.version,
+        token=secrets.token_hex(16),
+    )
+
+
+def headline_of(plan: Preview) -> str:
+    """The whole training in one line: "Customer service, 2009 rows: 3 passes, about 14-18 min, 9.08 yuan"."""
+    kind = say(f"advice.kind.{plan.recommendation.kind}")
+    return say(
+        "train_page.headline",
+        kind=kind[:1].upper() + kind[1:],
+        rows=plan.rows + plan.heldout_rows,
+        passes=passes_of(plan),
+        time=time_of(plan, "train_page.about"),
+        price=price_of(plan),
+    )
+
+
+def passes_of(plan: Preview) -> str:
+    """How often the rows are seen; steps where they were chosen."""
+    epochs = next((s.value for s in plan.recommendation.settings if s.name == "training.epochs"), None)
+    if epochs is None:
+        return say("train_page.num_steps", steps=plan.recommendation.steps)
+    return say("train_page.num_passes", passes=epochs)
+
+
+def time_of(plan: Preview, key: str) -> str:
+    """How long it will take, within a sentence; or that this is not known."""
+    if plan.estimate is None:
+        return say("train_page.time_unknown")
+    seconds = plan.estimate.seconds
+    return say(key, time=duration_range(seconds.low, seconds.high))
+
+
+def price_of(plan: Preview) -> str:
+    """What it is expected to cost."""
+    price = plan.price
+    return money(price.expected_micro, price.currency) if price.expected_micro else say("train_page.free")
+
+
+def _preset_card(preset: str, wish: Wish, plan: Preview | None) -> PresetCard:
+    time, price = (time_of(plan, "train_page.about"), price_of(plan)) if plan else ("", "")
+    return PresetCard(preset, preset == wish.preset, time, price)
+
+
+def _obstacles(dataset: DatasetView, plan: Preview | None) -> tuple[Obstacle, ...]:
+    found = []
+    for problem in plan.problems if plan else ():
+        path, way = _WAYS_OUT.get(problem.key, ("", ""))
+        found.append(Obstacle(problem.message, problem.hint, path.format(dataset_id=dataset.id), way))
+    return tuple(found)
+
+
+def _free_worth_micro(plan: Preview | None, balance: Balance) -> int | None:
+    """What the free rows that are left would cost if they were trained as these are."""
+    if plan is None or plan.estimate is None or not plan.price.free_rows:
+        return None
+    saved = max(0, plan.estimate.tokens - plan.price.tokens)
+    return price_micro(saved * balance.free_rows_left // plan.price.free_rows, plan.price.rate_micro)
+
+
+def _seed_error(text: str) -> str:
+    if not text or (text.isdecimal() and len(text) <= _LONGEST_SEED and int(text) <= MAX_SEED):
+        return ""
+    return say("train_page.error.seed", most=MAX_SEED)
