@@ -24,8 +24,8 @@ from postil.web.metrics import Metrics
 from postil.web.openai import chat
 from postil.web.openai import models as served_models
 from postil.web.pages import base as base_pages
+from postil.web.pages import cells, data, mending, new, result, start, static_files
 from postil.web.pages import jobs as job_pages
-from postil.web.pages import result, start, static_files
 from postil.web.pages import settings as settings_pages
 from postil.web.pages.refusals import answer_error, ask_to_sign_in, is_page
 from postil.web.rest import accounts, adapters, admin, advice, bases, datasets, edits, jobs, keys, ledger, uploads
@@ -34,6 +34,10 @@ from postil.web.serving_door import ServingDoor
 ROUTERS: tuple[APIRouter, ...] = (
     static_files.router,
     start.router,
+    new.router,
+    data.router,
+    mending.router,
+    cells.router,
     base_pages.router,
     settings_pages.router,
     job_pages.router,

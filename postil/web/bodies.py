@@ -19,6 +19,9 @@ PIECE_SECONDS = 20.0
 GRACE_SECONDS = 30.0
 """What any body may take, however small."""
 SLOWEST_BYTES_PER_SECOND = 2048
+_TAKE_FILES = ("/api/datasets", "/new")
+_AROUND_FILE_BYTES = 1 << 16
+"""What a form writes around a file."""
 ANSWER_SECONDS = 60.0
 """Longest wait for a client to take a piece of an answer."""
 
@@ -45,8 +48,8 @@ class BodyLimits:
         await self.app(scope, self._counted(receive, cap), _timed(send))
 
     def _cap(self, method: str, path: str) -> int:
-        if path.startswith("/api/uploads/") or (method == "POST" and path == "/api/datasets"):
-            return self.max_upload_bytes
+        if path.startswith("/api/uploads/") or (method == "POST" and path in _TAKE_FILES):
+            return self.max_upload_bytes + (_AROUND_FILE_BYTES if path == "/new" else 0)
         return MAX_CHAT_BYTES if path.startswith("/v1/") else MAX_JSON_BYTES
 
     def _counted(self, receive: Receive, cap: int) -> Receive:
