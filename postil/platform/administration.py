@@ -104,6 +104,20 @@ def list_queue(service: Service, *, limit: int = 200) -> Sequence[QueueEntry]:
         return [_entry(job, name) for job, name in session.execute(query)]
 
 
+def get_queue_entry(service: Service, job_id: str) -> QueueEntry:
+    """One job that waits or runs, whosever it is.
+
+    Raises:
+        MissingInputError: there is none; it may have ended.
+    """
+    query = select(Job, Account.name).join(Account, Account.id == Job.account_id)
+    with service.database.reading() as session:
+        found = session.execute(query.where(Job.id == job_id, Job.state.not_in(ENDED))).one_or_none()
+        if found is None:
+            raise MissingInputError("platform.jobs.no_such", id=job_id[:40])
+        return _entry(*found)
+
+
 def cancel_any(service: Service, job_id: str) -> JobView:
     """Ends a job of whatever account.
 

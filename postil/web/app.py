@@ -23,9 +23,24 @@ from postil.web.lanes import Lanes, narrow_quick_lane
 from postil.web.metrics import Metrics
 from postil.web.openai import chat
 from postil.web.openai import models as served_models
+from postil.web.pages import (
+    account,
+    admin_accounts,
+    admin_bases,
+    admin_prices,
+    bill,
+    cells,
+    data,
+    mending,
+    new,
+    result,
+    start,
+    static_files,
+)
+from postil.web.pages import admin as admin_pages
 from postil.web.pages import base as base_pages
-from postil.web.pages import cells, data, mending, new, result, start, static_files
 from postil.web.pages import jobs as job_pages
+from postil.web.pages import keys as key_pages
 from postil.web.pages import settings as settings_pages
 from postil.web.pages.refusals import answer_error, ask_to_sign_in, is_page
 from postil.web.rest import accounts, adapters, admin, advice, bases, datasets, edits, jobs, keys, ledger, uploads
@@ -42,6 +57,13 @@ ROUTERS: tuple[APIRouter, ...] = (
     settings_pages.router,
     job_pages.router,
     result.router,
+    account.router,
+    key_pages.router,
+    bill.router,
+    admin_pages.router,
+    admin_accounts.router,
+    admin_prices.router,
+    admin_bases.router,
     operations.router,
     accounts.router,
     keys.router,

@@ -128,3 +128,16 @@ class ResetLink(Answer):
 
     token: str
     path: str = Field(description="Append it to the service's address.")
+
+
+class NewAccount(Request):
+    """An account that an admin makes; its owner chooses the password."""
+
+    name: Name = Field(description="A user name or an e-mail address.")
+    role: Literal["user", "admin"] = "user"
+
+
+class Invitation(ResetLink):
+    """A new account, and the link for its owner."""
+
+    account: Account

@@ -191,13 +191,18 @@ def get_account_by_name(service: Service, name: str) -> AccountView:
         return view_account(account)
 
 
-def list_accounts(service: Service, *, limit: int = 50, after: str | None = None) -> Sequence[AccountView]:
+def list_accounts(
+    service: Service, *, limit: int = 50, after: str | None = None, search: str = ""
+) -> Sequence[AccountView]:
     """Accounts by name, for an admin.
 
     Args:
         after: the name that ended the page before.
+        search: what stands somewhere in the name; upper and lower case are one.
     """
     query = select(Account).order_by(Account.name_key).limit(limit)
+    if search.strip():
+        query = query.where(Account.name_key.contains(name_key(search), autoescape=True))
     if after is not None:
         query = query.where(Account.name_key > name_key(after))
     with service.database.reading() as session:

@@ -10,7 +10,15 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from postil.errors import ConflictError, NotAllowedError
-from postil.platform.accounts.accounts import account_row, add_account, check_name, has_admin
+from postil.platform.accounts.accounts import (
+    AccountView,
+    Role,
+    account_row,
+    add_account,
+    check_name,
+    create_account,
+    has_admin,
+)
 from postil.platform.accounts.passwords import check_password, hash_password
 from postil.platform.accounts.sign_ins import SignedIn, begin_session, renew, token_hash
 from postil.platform.service import Service
@@ -37,6 +45,19 @@ def make_first_admin_link(service: Service) -> str | None:
         return None
     with service.database.writing() as session:
         return _make_link(session, _FIRST_ADMIN, None, service.now())
+
+
+def invite(service: Service, name: str, *, role: Role = "user") -> tuple[AccountView, str]:
+    """Makes an account, also where sign-up is closed, and the token with which its owner chooses a password.
+
+    Nobody knows a password of it before, not even the admin who makes it.
+
+    Raises:
+        UsageError: no such name or role is taken.
+        ConflictError: the name is somebody's.
+    """
+    account = create_account(service, name, secrets.token_urlsafe(32), role=role)
+    return account, make_reset_link(service, account.id)
 
 
 def is_link_valid(service: Service, token: str) -> bool:

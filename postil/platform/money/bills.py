@@ -137,7 +137,7 @@ def list_entries(
         query = query.where(LedgerEntry.job_id == job_id)
     query = query.order_by(LedgerEntry.created_at.desc(), LedgerEntry.id.desc()).limit(min(limit, MOST_LINES))
     with service.database.reading() as session:
-        return tuple(_line(entry) for entry in session.scalars(query))
+        return tuple(view_line(entry) for entry in session.scalars(query))
 
 
 def costs_of(session: Session, job_ids: Sequence[str]) -> dict[str, JobCost]:
@@ -178,7 +178,8 @@ def _sums_by_kind(session: Session, account_id: str, month: str) -> dict[str, in
     return {"refund_settled" if is_after else kind: int(total) for kind, is_after, total in rows}
 
 
-def _line(entry: LedgerEntry) -> Line:
+def view_line(entry: LedgerEntry) -> Line:
+    """What leaves this room."""
     return Line(
         id=entry.id,
         job_id=entry.job_id,

@@ -4,17 +4,20 @@ A form that is sent after its session has ended is not lost: its fields travel t
 again from there.
 """
 
+from dataclasses import replace
 from urllib.parse import quote
 
 from fastapi import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from postil.language import has_sentence, say
 from postil.web.errors import Reply, describe_error, error_headers, error_response
 from postil.web.pages.forms import Form, parse_form
 from postil.web.pages.rendering import page, render
 
 _NOT_PAGES = ("/api/", "/v1/", "/healthz", "/readyz", "/metrics", "/static/")
+_OF_PROGRAMS = frozenset({"web.status.400", "web.status.404", "web.status.405", "web.invalid_request", "web.not_json"})
 SECRETS = frozenset({"password", "old_password", "new_password", "token"})
 """Fields that are never written into a page again."""
 
@@ -29,12 +32,20 @@ def answer_error(scope: Scope, error: BaseException) -> Response:
     response = error_response(scope, error)
     if not is_page(scope):
         return response
-    reply = describe_error(error)
+    reply = _for_people(describe_error(error))
     request = Request(scope)
     headers = error_headers(reply, error)
     if "hx-request" in request.headers:  # a part of a page: the trouble is put where the part would be
         return HTMLResponse(render(request, "trouble.html", {"trouble": reply}), reply.status, headers)
     return _error_page(request, reply, headers)
+
+
+def _for_people(reply: Reply) -> Reply:
+    """The same in a sentence of pages' own, where the usual one sends programs to the description of the routes."""
+    if reply.code not in _OF_PROGRAMS:
+        return reply
+    key = f"pages.status.{reply.status if has_sentence(f'pages.status.{reply.status}') else 400}"
+    return replace(reply, message=say(key), hint=say(f"{key}.hint"))
 
 
 def _error_page(request: Request, reply: Reply, headers: dict[str, str]) -> Response:

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request
 
 from postil.platform import administration as house
 from postil.platform.accounts import accounts as people
-from postil.platform.accounts.one_time_links import make_reset_link
+from postil.platform.accounts.one_time_links import invite, make_reset_link
 from postil.platform.money.prices import change_prices, get_prices
 from postil.platform.store.hub_tokens import list_hub_tokens, set_hub_token
 from postil.web.auth import Admin, TheService
 from postil.web.document import REST_ERRORS
-from postil.web.lanes import Limit
+from postil.web.lanes import Limit, hashing
 from postil.wire import accounts as wire
 from postil.wire import machine
 
@@ -20,10 +20,19 @@ router = APIRouter(prefix="/api/admin", tags=["admin"], responses=REST_ERRORS)
 
 
 @router.get("/accounts", response_model=wire.AccountList)
-def list_accounts(visitor: Admin, service: TheService, limit: Limit = 50, after: str | None = None) -> Any:
-    """Accounts by name; `after` is the name that ended the page before."""
-    found = people.list_accounts(service, limit=limit, after=after)
+def list_accounts(
+    visitor: Admin, service: TheService, limit: Limit = 50, after: str | None = None, search: str = ""
+) -> Any:
+    """Accounts by name; `after` is the name that ended the page before, `search` a part of the name."""
+    found = people.list_accounts(service, limit=limit, after=after, search=search)
     return {"accounts": found, "next_after": found[-1].name if len(found) == limit else None}
+
+
+@router.post("/accounts", status_code=201, response_model=wire.Invitation)
+async def make_account(body: wire.NewAccount, visitor: Admin, service: TheService, request: Request) -> Any:
+    """Makes an account, also where sign-up is closed, and the link with which its owner chooses a password, once."""
+    account, token = await hashing(request, invite, service, body.name, role=body.role)
+    return wire.Invitation(account=wire.Account.model_validate(account), token=token, path=f"/links/{token}")
 
 
 @router.get("/accounts/{account_id}", response_model=wire.Account)
