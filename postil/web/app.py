@@ -36,11 +36,14 @@ from postil.web.pages import (
     result,
     start,
     static_files,
+    trying,
+    using,
 )
 from postil.web.pages import admin as admin_pages
 from postil.web.pages import base as base_pages
 from postil.web.pages import jobs as job_pages
 from postil.web.pages import keys as key_pages
+from postil.web.pages import models as model_pages
 from postil.web.pages import settings as settings_pages
 from postil.web.pages.refusals import answer_error, ask_to_sign_in, is_page
 from postil.web.rest import accounts, adapters, admin, advice, bases, datasets, edits, jobs, keys, ledger, uploads
@@ -56,6 +59,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     base_pages.router,
     settings_pages.router,
     job_pages.router,
+    model_pages.router,
+    trying.router,
+    using.router,
     result.router,
     account.router,
     key_pages.router,

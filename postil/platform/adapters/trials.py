@@ -1,7 +1,7 @@
 """Trying an adapter: a question, the answers of base and tuned side by side, and which of them was liked better.
 
-    start_trial ──> messages_for each answer ──> keep_answer ──> give_vote, corrections.correct_answer
-                          (asked outside, all at once)
+    start_trial ──> asked_at each place ──> keep_answer ──> give_vote, corrections.correct_answer
+                          (asked elsewhere, all at once)
 
 A trial belongs to whoever asked, also where the adapter is somebody else's; it goes with the adapter and the account.
 """
@@ -10,12 +10,14 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from postil.errors import ConflictError, MissingInputError, UsageError
-from postil.platform.adapters.trial_views import TrialAnswerView, TrialView, Votes, conversation, own_trial, view_of
+from postil.platform.adapters.trial_views import TrialView, Votes, conversation, own_trial, view_of
 from postil.platform.adapters.views import usable_row
 from postil.platform.ids import new_id
 from postil.platform.service import Service
@@ -27,6 +29,22 @@ MOST_ANSWER_TOKENS = 512
 LIKELIEST: Mapping[str, float] = {"temperature": 0.0, "top_p": 1.0}
 """As the answers of the result were written: each time the likeliest word."""
 FREER: Mapping[str, float] = {"temperature": 0.7, "top_p": 0.9}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one side of a trial is asked.
+
+    Args:
+        adapter_id: who answers; None for the base.
+        base: on which all sides stand.
+        options: temperature, top_p and seed.
+    """
+
+    adapter_id: str | None
+    base: str
+    messages: tuple[Mapping[str, str], ...]
+    options: Mapping[str, Any]
 
 
 def start_trial(
@@ -118,10 +136,8 @@ def get_trial(service: Service, account_id: str, adapter_id: str, trial_id: str)
         return view_of(session, own_trial(session, account_id, adapter_id, trial_id))
 
 
-def messages_for(
-    service: Service, account_id: str, adapter_id: str, trial_id: str, place: int
-) -> tuple[TrialAnswerView, list[dict[str, str]]]:
-    """Who answers at a place, and the conversation that it is asked.
+def asked_at(service: Service, account_id: str, adapter_id: str, trial_id: str, place: int) -> Asked:
+    """Who answers at a place, and what it is asked.
 
     Each side goes on from its own earlier answers. All of them are given the system message of the training, as the
     result compares them; the base would not know it otherwise.
@@ -131,27 +147,29 @@ def messages_for(
     """
     with service.database.reading() as session:
         trial = own_trial(session, account_id, adapter_id, trial_id)
-        answers = {answer.place: answer for answer in view_of(session, trial).answers}
-        if place not in answers:
+        answer = session.get(TrialAnswer, (trial.id, place))
+        if answer is None:
             raise MissingInputError("platform.trials.missing")
-        system = session.get_one(Adapter, adapter_id).manifest.get("system")
+        adapter = session.get_one(Adapter, adapter_id)
+        system = adapter.manifest.get("system")
         messages = [{"role": "system", "content": str(system)}] if system else []
-        for earlier in conversation(session, trial):
-            if earlier.id != trial.id:
-                said = session.get_one(TrialAnswer, (earlier.id, place)).text
-                messages += [_user(earlier.question), {"role": "assistant", "content": said}]
-        return answers[place], [*messages, _user(trial.question)]
+        for earlier in conversation(session, trial)[:-1]:
+            said = session.get_one(TrialAnswer, (earlier.id, place)).text
+            messages += [_user(earlier.question), {"role": "assistant", "content": said}]
+        return Asked(answer.adapter_id, adapter.base, (*messages, _user(trial.question)), trial.options)
 
 
 def keep_answer(service: Service, account_id: str, trial_id: str, place: int, text: str, ended: str) -> None:
     """Keeps what was answered; nothing happens where the trial was deleted meanwhile.
+
+    A try that has brought nothing leaves what an earlier one has.
 
     Args:
         ended: one of `ENDS`.
     """
     with service.database.writing() as session:
         row = session.get(TrialAnswer, (trial_id, place))
-        if row is not None and row.account_id == account_id:
+        if row is not None and row.account_id == account_id and (text or ended != "broken" or not row.text):
             row.text, row.ended = text.replace("\x00", "\ufffd"), ended  # PostgreSQL has no place for the first
 
 
