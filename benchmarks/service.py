@@ -1,6 +1,6 @@
 """The service under load, on this machine and over loopback only: figures L1, L2, L3 and L6 of the platform's bars.
 
-    python -m benchmarks.service [start L1 L2 L3 L6] [--seconds 60] [--data DIR]
+    python -m benchmarks.service [start L1 L2 pages L3 L6] [--seconds 60] [--data DIR]
 
 Starts a service of its own, with a real run that trains meanwhile (niced, as always), measures, prints a table and one
 JSON object, and stops everything. Latency is counted from the moment at which a request was due, so that a service that
@@ -208,8 +208,12 @@ def mixed_load(running: Running, users: list[User], seconds: float) -> dict[str,
     return asyncio.run(load()).summary(time.perf_counter() - began)
 
 
-def open_pages(running: Running, users: list[User], seconds: float) -> dict[str, Any]:
-    """L2: two hundred progress pages that ask every two seconds, with the mark of what they know."""
+def open_pages(running: Running, users: list[User], seconds: float, path: str = "/api/jobs/{}") -> dict[str, Any]:
+    """L2: two hundred progress pages that ask every two seconds, with the mark of what they know.
+
+    Args:
+        path: what they ask for, with a place for the job: what a program reads, or the part of the page itself.
+    """
     web = web_process(running)
 
     async def page(number: int, ends: float, seen: Seen) -> None:
@@ -218,7 +222,7 @@ def open_pages(running: Running, users: list[User], seconds: float) -> dict[str,
         while time.perf_counter() < ends:
             began = time.perf_counter()
             headers = {**user.headers, **({"if-none-match": mark} if mark else {})}
-            status, mark = await line.ask("GET", f"/api/jobs/{user.job_id}", headers)
+            status, mark = await line.ask("GET", path.format(user.job_id), headers)
             seen.seconds.append(time.perf_counter() - began)
             seen.statuses[status] += 1
             await asyncio.sleep(max(0.0, POLL_SECONDS - (time.perf_counter() - began)))
@@ -335,6 +339,7 @@ BARS = {
     "start": "a job of 100 rows trains <= 3 s after it was submitted, seen <= 2 s later",
     "L1": "100 requests/s, p95 < 300 ms, p99 < 1 s, no 5xx",
     "L2": "CPU < 50 % of one core",
+    "pages": "the same, each asking for the changing part of its page: CPU <= 50 % of one core",
     "L3": "RSS growth < 100 MB, every sha256 right",
     "L6": "overhead < 50 ms",
 }
@@ -357,14 +362,16 @@ def main() -> None:
                 found["L6"] = answer_overhead(running)
             if "start" in wanted:
                 found["start"] = first_steps(running)
-            if {"L1", "L2"} & set(wanted):
+            if {"L1", "L2", "pages"} & set(wanted):
                 users = make_users(running, NUM_ACCOUNTS)
                 wait_until_running(running, users[0])
             if "L1" in wanted:
                 found["L1"] = mixed_load(running, users, given.seconds)
             if "L2" in wanted:
                 found["L2"] = open_pages(running, users, min(given.seconds, 30.0))
-            if {"L1", "L2"} & set(wanted):
+            if "pages" in wanted:
+                found["pages"] = open_pages(running, users, min(given.seconds, 30.0), "/jobs/{}/progress")
+            if {"L1", "L2", "pages"} & set(wanted):
                 end_jobs(running, users)
             if "L3" in wanted:
                 found["L3"] = large_uploads(running)
