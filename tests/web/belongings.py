@@ -5,6 +5,7 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
+from postil.platform.adapters.trials import start_trial
 from postil.platform.datasets.checks import check_dataset
 from postil.platform.service import Service
 from tests.platform.adapters.test_adapters import publish, write_adapter
@@ -23,6 +24,7 @@ class Belongings:
     upload_id: str
     job_id: str
     adapter_id: str
+    trial_id: str
     key_id: str
 
     def as_parameters(self) -> dict[str, str]:
@@ -31,6 +33,8 @@ class Belongings:
             "dataset_id": self.dataset_id,
             "job_id": self.job_id,
             "adapter_id": self.adapter_id,
+            "trial_id": self.trial_id,
+            "place": "0",
             "key_id": self.key_id,
             "account_id": self.account_id,
             "account": "berta",
@@ -67,5 +71,6 @@ def make_belongings(client: TestClient, service: Service, folder: Path) -> Belon
         upload_id=client.post("/api/uploads", json={"file_name": "half.csv"}).json()["id"],
         job_id=job.json()["id"],
         adapter_id=adapter_id,
+        trial_id=start_trial(service, account_id, adapter_id, "Do you ship?").id,
         key_id=client.post("/api/keys", json={"name": "mine"}).json()["id"],
     )

@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from postil.errors import PostilError, UsageError
+from postil.errors import PostilError
 from postil.language import say
 from postil.platform.accounts.api_keys import make_key
 from postil.platform.adapters import adapters as library
@@ -25,7 +25,7 @@ from postil.web.pages.rendering import page, see
 router = APIRouter(include_in_schema=False, prefix="/models/{adapter_id}/use")
 _MOST_SAMPLE_CHARS = 100
 Part = str
-"""What of the page a form belongs to: "key", "share", "alias" or "name"; its trouble is shown there."""
+"""What of the page a form belongs to: "key", "share" or "alias"; its trouble is shown there."""
 
 
 @router.get("")
@@ -68,14 +68,6 @@ async def unshare(adapter_id: str, request: Request, visitor: Trainer, service: 
     return await _change(request, service, visitor, adapter_id, "share", work)
 
 
-@router.post("/leave")
-def leave(adapter_id: str, visitor: Trainer, service: TheService) -> Response:
-    """Takes a model that somebody else shares off one's own list."""
-    library.get_adapter(service, visitor.account.id, adapter_id)
-    sharing.leave_adapter(service, visitor.account.id, adapter_id)
-    return see("/models")
-
-
 @router.post("/alias")
 async def set_alias(adapter_id: str, request: Request, visitor: Trainer, service: TheService) -> Response:
     """Points a name such as shop-bot@prod here."""
@@ -104,32 +96,6 @@ async def delete_alias(adapter_id: str, request: Request, visitor: Trainer, serv
         aliases.delete_alias(service, visitor.account.id, form.get("alias"))
 
     return await _change(request, service, visitor, adapter_id, "alias", work)
-
-
-@router.post("/rename")
-async def rename(adapter_id: str, request: Request, visitor: Trainer, service: TheService) -> Response:
-    """Gives it another name."""
-
-    def work(form: Form) -> None:
-        library.rename_adapter(service, visitor.account.id, adapter_id, form.get("new_name"))
-
-    return await _change(request, service, visitor, adapter_id, "name", work)
-
-
-@router.post("/delete")
-async def delete(adapter_id: str, request: Request, visitor: Trainer, service: TheService) -> Response:
-    """Deletes it for good, when the box is ticked that says so."""
-
-    def work(form: Form) -> None:
-        if not form.has("sure"):
-            raise UsageError("use_page.not_sure")
-        library.delete_adapter(service, visitor.account.id, adapter_id, force=form.has("force"))
-
-    done = await _change(request, service, visitor, adapter_id, "name", work)
-    if done.status_code != 303:
-        return done
-    await request.app.state.door.detach(adapter_id)
-    return see("/models")
 
 
 async def _change(
@@ -193,7 +159,7 @@ def _page(
         "other_base": None if adapter.base == served else served,
         "part": part,
         "trouble": trouble,
-        "typed": {name: typed.get(name) for name in ("name", "account", "alias", "new_name")},
+        "typed": {name: typed.get(name) for name in ("name", "account", "alias")},
     }
     return page(request, "use.html", trouble.status if trouble else 200, **values)
 

@@ -20,6 +20,7 @@ from postil.platform.accounts.sign_ins import find_session, sign_in
 from postil.platform.adapters import adapters
 from postil.platform.adapters.aliases import set_alias
 from postil.platform.adapters.sharing import share_adapter
+from postil.platform.adapters.trials import keep_answer, start_trial
 from postil.platform.datasets.uploads import start_upload
 from postil.platform.jobs.jobs import change_state, run_folder
 from postil.platform.money import ledger
@@ -64,6 +65,8 @@ def fill(service: Service, account_id: str, folder: Path, *, is_checked: bool = 
             )
         )
     set_alias(service, account_id, f"{CANARY}@prod", adapter_id)
+    trial = start_trial(service, account_id, adapter_id, f"Does the {CANARY} sing?")
+    keep_answer(service, account_id, trial.id, 0, f"The {CANARY} does.", "stop")
     run = run_folder(service, job.id)
     run.mkdir(parents=True)
     (run / "events.jsonl").write_text(json.dumps({"text": CANARY}) * 100, "utf-8")
