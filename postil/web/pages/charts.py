@@ -23,12 +23,21 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Dot:
+    """A measurement, and what is read when it is pointed at."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """One chart, in units of `width` by `height`.
 
     Args:
         raw, smooth, heldout: path data; "" for none.
-        dots: of the held-out measurements, (x, y).
+        dots: of the held-out measurements.
         summary: what it shows, in one or two sentences.
     """
 
@@ -40,7 +49,7 @@ class Chart:
     raw: str
     smooth: str
     heldout: str
-    dots: tuple[tuple[float, float], ...]
+    dots: tuple[Dot, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     summary: str
@@ -66,7 +75,7 @@ def learning_chart(progress: Mapping[str, Any]) -> Chart | None:
     def y(loss: float) -> float:
         return round(HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * max(0.0, loss) / top, 1)
 
-    dots = tuple((x(step), y(loss)) for step, loss in heldout)
+    dots = tuple(Dot(x(step), y(loss), number(loss, 2)) for step, loss in heldout)
     return Chart(
         width=WIDTH,
         height=HEIGHT,
@@ -75,7 +84,7 @@ def learning_chart(progress: Mapping[str, Any]) -> Chart | None:
         bottom=HEIGHT - _BOTTOM,
         raw=_path([(x(step), y(loss)) for step, loss, _ in train]),
         smooth=_path([(x(step), y(smoothed)) for step, _, smoothed in train]),
-        heldout=_path(dots),
+        heldout=_path([(dot.x, dot.y) for dot in dots]),
         dots=dots,
         x_ticks=tuple(Tick(x(steps * share / 100), percent(share)) for share in (0, 50, 100)),
         y_ticks=tuple(Tick(y(value), number(value, 2)) for value in ticks),

@@ -156,7 +156,7 @@ def _values(job: JobView) -> dict[str, Any]:
         "job": job,
         "line": status_line(job),
         "percent_done": 100.0 if job.state == "succeeded" else float(progress.get("percent") or 0.0),
-        "left": None if job.has_ended or job.state == "paused" or None in left else left,
+        "left": left if job.state in kept.AT_WORK and None not in left else None,
         "said": _said(job),
         "chart": learning_chart(progress),
         "samples": progress.get("samples") or [],

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
@@ -186,7 +187,7 @@ def next_steps(verdict: str, job: JobView | None, report: RunReport | None) -> t
     if verdict != "better":
         steps.append(Step("wordings", data, "to_data"))
         if job.spec.get("preset") != "thorough":
-            steps.append(Step("thorough", f"{data}/settings?base={job.base}&preset=thorough", "to_settings"))
+            steps.append(Step("thorough", f"{data}/settings?base={quote(job.base)}&preset=thorough", "to_settings"))
         steps.append(Step("larger", f"{data}/base", "to_bases"))
     return tuple(steps) or (Step("enough"),)
 

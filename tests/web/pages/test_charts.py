@@ -8,6 +8,7 @@ import pytest
 from postil.language import use_language
 from postil.platform.jobs.learning_curve import LearningCurve
 from postil.web.pages.charts import HEIGHT, WIDTH, Chart, learning_chart
+from postil.web.pages.formats import number
 
 
 def progress_of(*losses: float, heldout: tuple[tuple[int, float], ...] = (), steps: int = 0) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def test_every_point_lies_in_the_box_and_lower_is_lower(scale: float) -> None:
     heights = [y for _, y in points(chart.smooth)]
     assert heights == sorted(heights)  # from the top, so that a loss that falls goes down
     assert points(chart.smooth)[-1][0] < chart.left + 0.4 * (WIDTH - chart.left)  # three of ten steps are done
-    assert len(chart.dots) == 2 and chart.dots[0][0] == chart.left
+    assert len(chart.dots) == 2 and (chart.dots[0].x, chart.dots[0].text) == (chart.left, number(5 * scale, 2))
     assert 3 <= len(chart.y_ticks) <= 6 and chart.y_ticks[0].at == chart.bottom
     assert all(0 < tick.at <= HEIGHT for tick in chart.y_ticks)
 
