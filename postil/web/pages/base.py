@@ -20,6 +20,7 @@ from postil.platform.datasets.views import DatasetView, get_dataset
 from postil.platform.service import Service
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.errors import Reply, describe_error
+from postil.web.pages.code import Snippet, curl_snippet, python_snippet, service_address
 from postil.web.pages.formats import locale_now
 from postil.web.pages.forms import read_form
 from postil.web.pages.rendering import page, polled, see
@@ -119,8 +120,9 @@ def bases_page(
     better = best_base_for(memory.num_bytes, memory.dtype_bytes, memory.device)
     is_toy = best == STARTER_ENTRY.id
     values: dict[str, Any] = {"dataset": dataset, "groups": groups, "trouble": trouble, "kept": _kept(preset, kind)}
-    status = trouble.status if trouble else 200
-    return page(request, "base.html", status, better=better.name if is_toy and better.id != best else "", **values)
+    values["better"] = better.name if is_toy and better.id != best else ""
+    values["snippets"] = _snippets(service_address(request), groups)
+    return page(request, "base.html", trouble.status if trouble else 200, **values)
 
 
 @router.get("/data/{dataset_id}/base/card")
@@ -215,6 +217,16 @@ def _hubs(view: BaseView) -> tuple[str, ...]:
 
 def _stored_bytes(view: BaseView) -> int:
     return int(view.num_bytes or view.facts.get("stored_bytes") or _STORED_BYTES_OF_NUMBER * view.num_parameters)
+
+
+def _snippets(address: str, groups: Iterable[Group]) -> tuple[Snippet, ...]:
+    """Looking at all bases, and fetching the first that can be fetched."""
+    listing = python_snippet(address, "for base in client.bases():\n    print(base.name, base.fits_in_words)")
+    cards = [card for group in groups for card in group.cards if card.hubs]
+    if not cards:
+        return listing, curl_snippet(address, "GET", "/api/bases")
+    wanted = {"name": cards[0].view.name, "hub": cards[0].hubs[0]}
+    return listing, curl_snippet(address, "POST", "/api/bases/download", wanted)
 
 
 def _groups(cards: list[BaseCard]) -> tuple[Group, ...]:

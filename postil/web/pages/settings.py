@@ -27,7 +27,8 @@ from postil.web.pages.base import bases_page, is_trainable
 from postil.web.pages.drawer import PREFIX
 from postil.web.pages.forms import read_form
 from postil.web.pages.rendering import page, render, see
-from postil.web.pages.sheet import Wish, WrongFields, make_sheet, wish_of
+from postil.web.pages.sheet import make_sheet
+from postil.web.pages.wish import Wish, WrongFields, wish_of
 
 router = APIRouter(include_in_schema=False)
 Words = Annotated[str, Query(max_length=300)]

@@ -1,9 +1,8 @@
 """What stands on the page of settings: the wish as it was typed, what it would be for each preset, and why."""
 
-import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from fastapi import Request
 
@@ -15,17 +14,15 @@ from postil.errors import PostilError
 from postil.language import say
 from postil.platform.bases.bases import BaseView, get_base
 from postil.platform.datasets.views import DatasetView
-from postil.platform.jobs.requests import MAX_SEED, JobRequest
 from postil.platform.jobs.submitting import Preview, preview_job
 from postil.platform.money.bills import Balance, get_balance
 from postil.platform.service import Service
 from postil.web.errors import Reply, describe_error
 from postil.web.pages.code import Snippet, service_address, training_snippets
-from postil.web.pages.drawer import Field, drawer_fields, read_settings, typed_settings
+from postil.web.pages.drawer import Field, drawer_fields
 from postil.web.pages.formats import money
-from postil.web.pages.forms import Form
+from postil.web.pages.wish import Wish
 
-_LONGEST_SEED = 10
 _WAYS_OUT = {
     "platform.requests.base_not_ready": ("/data/{dataset_id}/base", "bases"),
     "platform.jobs.base_gone": ("/data/{dataset_id}/base", "bases"),
@@ -36,68 +33,6 @@ _WAYS_OUT = {
     "platform.money.job_cap": ("/account/bill", "bill"),
 }
 """Where something can be done about what keeps a job from starting."""
-
-
-class WrongFields(Exception):
-    """Something that was typed into the drawer's fields cannot be read; nothing of it may be sent on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked for, as it was typed.
-
-    Args:
-        kind: "" for what the data set says.
-        name: "" for the data set's.
-        version: of the data set, as the page showed it; "" for the newest.
-        typed: texts of the drawer's fields, by setting.
-        token: of the page that was sent.
-    """
-
-    base: str
-    preset: str = "recommended"
-    kind: str = ""
-    name: str = ""
-    seed: str = ""
-    version: str = ""
-    token: str = ""
-    typed: Mapping[str, str] = field(default_factory=dict)
-
-    def request(self, dataset: DatasetView, *, preset: str | None = None, with_token: bool = False) -> JobRequest:
-        """What the platform is asked.
-
-        Args:
-            preset: another one.
-            with_token: the same page sent twice with the same wish is the same job.
-
-        Raises:
-            WrongFields: see `field_errors`.
-        """
-        settings, errors = read_settings(self.typed)
-        if errors or _seed_error(self.seed):
-            raise WrongFields
-        made = JobRequest(
-            dataset_id=dataset.id,
-            base=self.base,
-            version=int(self.version) if self.version.isdigit() and len(self.version) < 10 else None,
-            preset=preset or self.preset,  # type: ignore[arg-type]  # checked with the request
-            settings=settings,
-            name=self.name if self.name and self.name != dataset.name else None,
-            kind=self.kind if self.kind != dataset.kind and self.kind else None,  # type: ignore[arg-type]
-            seed=int(self.seed or 0),
-        )
-        if not with_token or not self.token:
-            return made
-        # another wish from the same page, after a step back, is another job
-        token = hashlib.sha256(f"{self.token}{made.fingerprint()}".encode()).hexdigest()
-        return replace(made, client_token=token)
-
-    def field_errors(self) -> dict[str, str]:
-        """What cannot be read, in words, by setting; "training.seed" is the seed."""
-        errors = read_settings(self.typed)[1]
-        if wrong := _seed_error(self.seed):
-            errors["training.seed"] = wrong
-        return errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +95,6 @@ class Sheet:
         return next((setting for setting in settings if setting.name == name), None)
 
 
-def wish_of(form: Form) -> Wish:
-    """What a form asks for."""
-    return Wish(
-        base=form.get("base"),
-        preset=form.get("preset") or "recommended",
-        kind=form.get("kind"),
-        name=form.get("name"),
-        seed=form.get("seed"),
-        version=form.get("version"),
-        token=form.get("client_token")[:100],
-        typed=typed_settings(form),
-    )
-
-
 def make_sheet(service: Service, account_id: str, dataset: DatasetView, wish: Wish, request: Request) -> Sheet:
     """Works the wish out, for every preset, as far as it can be read; nothing is kept.
 
@@ -182,7 +103,7 @@ def make_sheet(service: Service, account_id: str, dataset: DatasetView, wish: Wi
         PostilError: whatever keeps an unchanged wish from being worked out.
     """
     base = get_base(service, wish.base)
-    errors, trouble = wish.field_errors(), None
+    errors, trouble = wish.field_errors(dataset), None
     plans: dict[str, Preview] = {}
     if not errors:
         try:
@@ -267,9 +188,3 @@ def _free_worth_micro(plan: Preview | None, balance: Balance) -> int | None:
         return None
     saved = max(0, plan.estimate.tokens - plan.price.tokens)
     return price_micro(saved * balance.free_rows_left // plan.price.free_rows, plan.price.rate_micro)
-
-
-def _seed_error(text: str) -> str:
-    if not text or (text.isdecimal() and len(text) <= _LONGEST_SEED and int(text) <= MAX_SEED):
-        return ""
-    return say("train_page.error.seed", most=MAX_SEED)
