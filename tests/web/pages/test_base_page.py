@@ -16,7 +16,7 @@ from postil.platform.store.tables import BaseModelEntry, Dataset
 from postil.platform.stored_errors import StoredError
 from postil.web.app import create_app
 from postil.web.pages import base as base_pages
-from postil.web.pages.base import proposed_base
+from postil.web.pages.base_cards import proposed_base
 from tests.platform.rows import add_dataset
 from tests.web.conftest import ADDRESS
 from tests.web.pages.page_fields import fields_of, text_of
@@ -117,7 +117,7 @@ def test_a_download_is_seen_until_it_is_done_and_outlives_a_restart(
     form = {"base": SMALL, "hub": "modelscope", "preset": "quick", "kind": "role"}
     sent = anna.post(address, data=form, follow_redirects=False)
     assert sent.status_code == 303 and sent.headers["location"] == f"{address}?preset=quick&kind=role"
-    assert list_bases(service)[1].source == "modelscope"
+    assert next(b for b in list_bases(service) if b.name == SMALL).source == "modelscope"
     waiting = card_of(anna.get(address).text, "Qwen2.5-0.5B-Instruct")
     assert "Waiting for its turn" in waiting and "data-poll" in waiting
     set_base(service, SMALL, state="downloading", num_bytes=1000_000_000, done_bytes=420_000_000)
