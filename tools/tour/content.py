@@ -9,10 +9,11 @@ from openpyxl import Workbook
 
 from postil.language import Language
 
-# thing, price, days of delivery
 _TEAS = {
-    "en": ["Green Snail", "Dragon Well", "Iron Goddess", "White Peony", "Keemun", "Yunnan Gold", "Jasmine Pearl"],
-    "zh": ["碧螺春", "龙井", "铁观音", "白牡丹", "祁门红茶", "滇红", "茉莉龙珠"],
+    "en": (
+        "Green Snail,Dragon Well,Iron Goddess,White Peony,Keemun,Yunnan Gold,Jasmine Pearl,Hairy Peak,Lapsang,Old Pu'er"
+    ),
+    "zh": "碧螺春,龙井,铁观音,白牡丹,祁门红茶,滇红,茉莉龙珠,黄山毛峰,正山小种,陈年普洱",
 }
 _QUESTIONS = {
     "en": [
@@ -54,9 +55,9 @@ FILE_NAMES = {"en": "tea shop questions.xlsx", "zh": "茶叶店客服问答.xlsx
 
 
 def good_rows(language: Language) -> list[tuple[str, str]]:
-    """28 questions with their answers, every one different."""
+    """40 questions with their answers, every one different."""
     rows = []
-    for number, tea in enumerate(_TEAS[language]):
+    for number, tea in enumerate(_TEAS[language].split(",")):
         values = {"tea": tea, "price": 38 + 15 * number, "minutes": 2 + number, "months": 6 + 3 * number}
         for question, answer in _QUESTIONS[language]:
             hours = 24 + 2 * number
@@ -88,7 +89,7 @@ def write_good_table(folder: Path, language: Language) -> Path:
 
 
 def write_talks(folder: Path, language: Language) -> Path:
-    """Twelve conversations of two questions each, as JSON lines."""
+    """Twenty conversations of two questions each, as JSON lines."""
     rows = good_rows(language)
     lines = []
     for (first, first_answer), (second, second_answer) in zip(rows[::2], rows[1::2], strict=True):
