@@ -20,6 +20,7 @@ VALUE = "\ufffc"
 """Stands where a template fills a value in."""
 SPOKEN = (
     "aria-label",
+    "data-label",
     "aria-description",
     "aria-roledescription",
     "aria-valuetext",
