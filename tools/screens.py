@@ -71,7 +71,9 @@ def take_all(browser: Browser, address: str, furniture: Furniture, only: str = "
         for theme in THEMES:
             for width in WIDTHS:
                 for who in ("", "owner", "newcomer", "admin"):
-                    wanted = [s for s in stops(furniture, language) if s.who == who and only in s.name]
+                    wanted = [
+                        s for s in stops(furniture, language) if s.who == who and s.is_pictured and only in s.name
+                    ]
                     session = session_for(furniture, language, who)
                     with visit(browser, address, language, theme, width, session) as context:
                         page = context.new_page()
@@ -127,7 +129,7 @@ def main() -> int:
     given = parser.parse_args()
     with TemporaryDirectory() as folder, run_service(Path(folder) / "data") as running, open_browser() as browser:
         began = time.monotonic()
-        furniture = furnish(running.address, running.data)
+        furniture = furnish(running.address, running.data, {})
         print(f"furnished in {time.monotonic() - began:.0f} s")
         album = take_all(browser, running.address, furniture, given.only)
     num_bytes = save(album, given.out)

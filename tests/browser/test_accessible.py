@@ -5,9 +5,12 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
+from fastapi.routing import APIRoute
 from playwright.sync_api import Page
 
 from postil.language import LANGUAGES, Language
+from postil.web.app import ROUTERS
+from postil.web.pages.refusals import is_page
 from tests.browser.conftest import Browse
 from tests.browser.watching import Watch
 from tests.web.running import Running
@@ -71,6 +74,27 @@ def test_no_page_is_wider_than_a_telephone_and_every_letter_has_its_glyph(
         if found := faults(page):
             troubles += [f"{stop.name}: {fault}" for fault in found]
     assert not troubles, "\n".join(troubles)
+
+
+NO_PAGES = {
+    "/",  # leads to the models
+    "/static/{name:path}",
+    "/data/{dataset_id}/state",  # parts of pages
+    "/data/{dataset_id}/base/card",
+    "/jobs/{job_id}/progress",
+    "/admin/queue/rows",
+    "/admin/bases/rows",
+    "/models/{adapter_id}/try/{trial_id}",
+    "/data/{dataset_id}/file",  # files
+    "/account/bill/lines.csv",
+}
+
+
+def test_the_tour_misses_no_page(furniture: Furniture) -> None:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    pages = [r for r in routes if "GET" in r.methods and is_page({"path": r.path}) and r.path not in NO_PAGES]
+    paths = {stop.path.partition("?")[0] for stop in stops(furniture, "en")}
+    assert {route.path for route in pages if not any(route.path_regex.match(path) for path in paths)} == set()
 
 
 def test_the_check_of_glyphs_sees_what_is_missing(browse: Browse, running: Running) -> None:

@@ -30,7 +30,7 @@ _QUESTIONS = {
     ],
 }
 _HEADERS = {"en": ("Customer asks", "We answer"), "zh": ("顾客的问题", "客服的回答")}
-_SHEETS = {"en": "Tea shop", "zh": "茶叶店"}
+SHEETS = {"en": "Tea shop", "zh": "茶叶店"}
 _MISTAKES: dict[str, list[tuple[str | None, str | None]]] = {
     "en": [
         ("Do you wrap presents?", None),
@@ -70,7 +70,7 @@ def write_mistaken_workbook(folder: Path, language: Language) -> Path:
     book = Workbook()
     sheet = book.active
     assert sheet is not None
-    sheet.title = _SHEETS[language]
+    sheet.title = SHEETS[language]
     for row in (_HEADERS[language], *good_rows(language), *_MISTAKES[language]):
         sheet.append(row)
     path = folder / FILE_NAMES[language]
@@ -83,7 +83,7 @@ def write_good_table(folder: Path, language: Language) -> Path:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerows([_HEADERS[language], *good_rows(language)])
-    path = folder / f"{_SHEETS[language]}.csv"
+    path = folder / f"{SHEETS[language]}.csv"
     path.write_text(text.getvalue(), "utf-8")
     return path
 

@@ -1,5 +1,6 @@
 """A service with something of everything in it, made through the platform and the REST interface with real runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,10 +11,12 @@ from postil.language import LANGUAGES, Language
 from postil.platform.accounts.accounts import create_account
 from postil.platform.accounts.api_keys import make_key
 from postil.platform.accounts.sign_ins import sign_in
+from postil.platform.adapters.trials import keep_answer, start_trial
 from postil.platform.service import Service, open_service
 from postil.platform.settings import load_settings
+from postil.wire.adapters import Adapter
 from postil.wire.jobs import Job
-from tools.tour.content import write_good_table, write_mistaken_workbook, write_talks
+from tools.tour.content import good_rows, write_good_table, write_mistaken_workbook, write_talks
 
 PASSWORD = "correct horse battery"
 QUICK = {"training.epochs": 2, "training.batch_rows": 4, "evaluation.max_answers": 4, "adapter.rank": 4}
@@ -26,7 +29,7 @@ class Belongings:
     """What one account has.
 
     Args:
-        name: of the account.
+        name, account: of the account, and its identifier.
         session: what its browser's cookie says.
         mistaken, good, talks: data sets: with mistakes, without, of several turns.
         done, held, failed: jobs: one that has succeeded, one that was paused, one that has failed.
@@ -34,6 +37,7 @@ class Belongings:
     """
 
     name: str
+    account: str
     session: str
     mistaken: str
     good: str
@@ -58,16 +62,17 @@ class Furniture:
     newcomer: str
 
 
-def furnish(address: str, data: Path) -> Furniture:
-    """Fills a running service, which answers on the starter, in about a minute.
+def furnish(address: str, data: Path, settings: Mapping[str, Any] = QUICK) -> Furniture:
+    """Fills a running service, which answers on the starter.
 
     Args:
         data: its folder.
+        settings: of the trainings that are to succeed; those of `QUICK` take seconds and teach little.
     """
     service = open_service(load_settings(data))
     try:
         with TemporaryDirectory() as folder:
-            homes = {language: _home(service, address, Path(folder), language) for language in LANGUAGES}
+            homes = {language: _home(service, address, Path(folder), language, settings) for language in LANGUAGES}
         create_account(service, "root-of-all", PASSWORD, role="admin")
         create_account(service, "newcomer", PASSWORD)
         return Furniture(homes, session_of(service, "root-of-all"), session_of(service, "newcomer"))
@@ -80,7 +85,7 @@ def session_of(service: Service, name: str) -> str:
     return sign_in(service, name, PASSWORD, "tour").token
 
 
-def _home(service: Service, address: str, folder: Path, language: Language) -> Belongings:
+def _home(service: Service, address: str, folder: Path, language: Language, settings: Mapping[str, Any]) -> Belongings:
     name = NAMES[language]
     account = create_account(service, name, PASSWORD)
     key = make_key(service, account.id, "tour", ["read", "train", "chat"])[1]
@@ -97,12 +102,22 @@ def _home(service: Service, address: str, folder: Path, language: Language) -> B
         # a learning rate at which the loss is soon no number any more
         broken = {**QUICK, "training.learning_rate": 1.0, "training.warmup_steps": 0}
         failed = _ended(client, client.train(good, preset="quick", settings=broken, name=TUNED[language] + " 0"))
-        done = _ended(client, client.train(good, preset="quick", settings=QUICK, name=TUNED[language]))
+        done = _ended(client, client.train(good, settings=settings, name=TUNED[language]))
         assert done.state == "succeeded", done.error
         client.set_alias(f"tea-{language}@prod", str(done.adapter_id))
+        for question in (good_rows(language)[4][0], good_rows(language)[9][0]):
+            _try(service, account.id, client, client.adapter(str(done.adapter_id)), question)
     session = session_of(service, name)
     adapter = str(done.adapter_id)
-    return Belongings(name, session, mistaken, good, talks, done.id, held.id, failed.id, adapter)
+    return Belongings(name, account.id, session, mistaken, good, talks, done.id, held.id, failed.id, adapter)
+
+
+def _try(service: Service, account_id: str, client: Client, adapter: Adapter, question: str) -> None:
+    trial = start_trial(service, account_id, adapter.id, question)
+    for answer in trial.answers:
+        model = adapter.base if answer.side == "base" else adapter.id
+        text = client.chat(model, question, temperature=0, max_tokens=60)
+        keep_answer(service, account_id, trial.id, answer.place, text, "stop")
 
 
 def _ended(client: Client, job: Job) -> Any:
