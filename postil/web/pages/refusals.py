@@ -72,6 +72,8 @@ async def ask_to_sign_in(scope: Scope, receive: Receive, send: Send) -> None:
         form = parse_form(await request.body()) if _is_form(request) else Form()
         kept = Form(tuple(pair for pair in form if pair[0] not in SECRETS))
         response = page(request, "sign_in.html", 401, name="", next=path, kept=kept, trouble=None, is_again=True)
+        # a form that script has sent for a part of its page: the whole page waits for the session
+        response.headers.update({"hx-retarget": "body", "hx-reswap": "innerHTML"})
     await response(scope, receive, send)
 
 
