@@ -30,49 +30,36 @@ def faults(page: Page) -> list[str]:
     return [f"{fault['id']}: {node['target']} {node['failureSummary']}" for fault in found for node in fault["nodes"]]
 
 
-def walk(
-    browse: Browse, running: Running, furniture: Furniture, language: Language, theme: str, width: int
-) -> Iterator[tuple[Stop, Page]]:
+def walk(browse: Browse, running: Running, furniture: Furniture, language: Language) -> Iterator[tuple[Stop, Page]]:
     """Opens one page after the other, each with the right visitor."""
     pages: dict[str, Page] = {}
     for stop in stops(furniture, language):
         if stop.who not in pages:
             session = session_for(furniture, language, stop.who)
-            pages[stop.who] = browse(running, language, session=session, theme=theme, width=width)
+            pages[stop.who] = browse(running, language, session=session)
         page = pages[stop.who]
         answer = page.goto(stop.path)
         assert answer is not None and answer.status == stop.status, f"{stop}: {answer and answer.status}"
         yield stop, page
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_no_page_has_a_fault_that_axe_knows(
-    browse: Browse, running: Running, furniture: Furniture, watch: Watch, language: Language, theme: str
-) -> None:
-    watch.expect("status of 404.*/models/none")
-    troubles = [
-        f"{stop.name}: {fault}"
-        for stop, page in walk(browse, running, furniture, language, theme, 1200)
-        for fault in faults(page)
-    ]
-    assert not troubles, "\n".join(troubles)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_no_page_is_wider_than_a_telephone_and_every_letter_has_its_glyph(
+def test_every_page_is_accessible_fits_a_telephone_and_has_all_its_glyphs(
     browse: Browse, running: Running, furniture: Furniture, watch: Watch, language: Language
 ) -> None:
     watch.expect("status of 404.*/models/none")
     troubles = []
-    for stop, page in walk(browse, running, furniture, language, "light", 390):
-        if (wide := page.evaluate("document.scrollingElement.scrollWidth - innerWidth")) > 0:
-            troubles.append(f"{stop.name}: {wide} px wider than the window")
+    for stop, page in walk(browse, running, furniture, language):
+        assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh": "zh-Hans"}[language]
+        for theme, width in (("light", 390), ("dark", 1200)):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+            found = faults(page)
+            if (wide := page.evaluate("document.scrollingElement.scrollWidth - innerWidth")) > 0:
+                found.append(f"{wide} px wider than the window")
+            troubles += [f"{stop.name}, {theme}, {width} px: {fault}" for fault in found]
         if letters := missing_glyphs(page):
             troubles.append(f"{stop.name}: no glyphs for {letters}")
-        assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh": "zh-Hans"}[language]
-        if found := faults(page):
-            troubles += [f"{stop.name}: {fault}" for fault in found]
     assert not troubles, "\n".join(troubles)
 
 
