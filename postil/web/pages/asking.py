@@ -94,9 +94,9 @@ class AnswerLines(StreamingResponse):
         async for event in _events(self.pieces):
             text, ended, trouble = _read(event)
             self.written, self.ended = self.written + text, ended or self.ended
-            told = {"text": text} if text else {"ended": ended} if ended else {"trouble": trouble}
-            if any(told.values()):
-                yield json.dumps(told, ensure_ascii=False) + "\n"
+            told = {"text": text, "ended": ended, "trouble": trouble}
+            if spoken := {name: value for name, value in told.items() if value}:
+                yield json.dumps(spoken, ensure_ascii=False) + "\n"
 
 
 async def answer_all(request: Request, service: Service, visitor: Visitor, trial: TrialView) -> None:

@@ -17,6 +17,7 @@ from postil.platform.service import Service
 from postil.web.auth import Visitor
 from postil.web.errors import Reply, describe_error
 from postil.web.pages.asking import refuse_unserved
+from postil.web.pages.code import Snippet, curl_snippet, python_call, python_snippet, service_address
 from postil.web.pages.forms import Form
 from postil.web.pages.rendering import page
 
@@ -118,6 +119,7 @@ def try_page(
         "votes": trials.count_votes(service, account_id, adapter_id),
         "trouble": trouble,
         "unserved": _unserved(request, service, adapter),
+        "snippets": _snippets(request, adapter, typed.question or "..."),
         "is_fresh": False,
         "most_chars": trials.MOST_QUESTION_CHARS,
         "most_turns": trials.MOST_TURNS,
@@ -142,6 +144,17 @@ def _samples(dataset: DatasetView | None) -> list[str]:
     examples = ((dataset.summary if dataset else None) or {}).get("examples", ())
     questions = (next((m["content"] for m in e["messages"] if m["role"] == "user"), "") for e in examples)
     return [text for text in questions if 0 < len(text) <= _MOST_SAMPLE_CHARS][:_NUM_SAMPLES]
+
+
+def _snippets(request: Request, adapter: AdapterView, question: str) -> tuple[Snippet, ...]:
+    """Both asked by a program."""
+    address, options = service_address(request), {**trials.LIKELIEST, "max_tokens": trials.MOST_ANSWER_TOKENS}
+    names = (adapter.base, adapter.model_name)
+    calls = [f"print({python_call('client.chat', name, question, **options)})" for name in names]
+    messages = [{"role": "user", "content": question}]
+    body = {"model": adapter.model_name, "messages": messages, **options}
+    curl = curl_snippet(address, "POST", "/v1/chat/completions", body)
+    return python_snippet(address, *calls), curl
 
 
 def _unserved(request: Request, service: Service, adapter: AdapterView) -> Reply | None:

@@ -90,10 +90,11 @@ async def stream(
     adapter_id: str, trial_id: str, place: int, request: Request, visitor: Chatter, service: TheService
 ) -> Response:
     """One answer, line by line while it is written; for the script of the page."""
+    trial = await _in_thread(trials.get_trial, service, visitor.account.id, adapter_id, trial_id)
+    if place not in {answer.place for answer in trial.answers}:
+        raise MissingInputError("platform.trials.missing")
     try:
         pieces = await open_answer(request, service, visitor, adapter_id, trial_id, place)
-    except MissingInputError:
-        raise
     except Unanswered as error:
         await _in_thread(trials.keep_answer, service, visitor.account.id, trial_id, place, "", "broken")
         reply = describe_error(error)

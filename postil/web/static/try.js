@@ -57,6 +57,12 @@ document.addEventListener("htmx:load", (event) => {
   for (const trial of found) writeAll(trial);
 });
 
+// What was pressed is gone with the part of the page that it stood in: the keyboard goes on at the question.
+document.addEventListener("htmx:afterSettle", (event) => {
+  const trial = event.detail.elt.closest?.("article.trial");
+  if (trial && event.detail.requestConfig?.verb === "post" && document.activeElement === document.body) trial.focus({ preventScroll: true });
+});
+
 const box = document.querySelector("#ask textarea");
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.elt.id !== "ask" || !event.detail.successful) return;
