@@ -199,7 +199,7 @@ def _judge(low: float, high: float) -> str:
 
 def estimates_table(names: Sequence[str]) -> list[str]:
     """What was said before the start, what the run said after five steps, and what it took."""
-    lines = ["| run | calibrated, before | after five steps | took | memory said | used |", "|---|--:|--:|--:|--:|--:|"]
+    lines = ["| run | calibrated, before | after five steps | took |", "|---|--:|--:|--:|"]
     for name in names:
         found = json.loads((RUNS / f"{name}-calibrated.json").read_text("utf-8"))
         data, base = DataFacts.from_dict(found["data"]), BaseFacts.from_dict(found["base"])
@@ -208,13 +208,10 @@ def estimates_table(names: Sequence[str]) -> list[str]:
         result = json.loads((RUNS / f"{name}-recommended" / "result.json").read_text("utf-8"))
         graded = result["grade"] or {}
         said = graded.get("said_seconds")
-        memory = before.memory_bytes
         lines.append(
             f"| {name} | {duration_range(before.seconds.low, before.seconds.high)} "
             f"| {duration_range(said['low'], said['high']) if said else '-'} "
-            f"| {duration_range(result['seconds'], result['seconds'])} "
-            f"| {f'{memory.low / 1e9:.2f}-{memory.high / 1e9:.2f} GB' if memory else '-'} "
-            f"| {graded.get('used_memory_bytes', 0) / 1e9:.2f} GB |"
+            f"| {duration_range(result['seconds'], result['seconds'])} |"
         )
     return lines
 
@@ -284,8 +281,8 @@ def _thousand_rows(tokens: int) -> DataFacts:
 
 INTRODUCTION = """\
 Written by `python -m tools.results.advice --data DIR`; every figure is from the runs that it made, with the starter.
-{threads} {thread_word}, {machine}, {versions}. The machine was shared with other work all the while, so seconds say
-little, and those of estimates are disturbed; losses and answers are the same on every run of one machine."""
+{threads} {thread_word}, {machine}, {versions}. Nothing else computed on the machine; losses and answers are
+the same on every run of one machine. Memory is on the page of the demo: these runs share one process and its peak."""
 
 ARMS = """\
 "Fixed" are the settings that a run had before: passes, batch and rate by the number of rows alone, rank 16, no
@@ -295,8 +292,9 @@ unseen answers better and give trained ones back less exactly: both are shown.""
 
 LEFT = """\
 Replayed from the logs of these runs with the clock given in, nothing but the log known: error of the time left at a
-share of the run. "-": nothing had been trained yet. The bar (within 20 % after 5 % of the job) is held by
-`tests/advice/test_progress.py` over logs of steady jobs; on this machine nothing was steady."""
+share of the run. "-": nothing had been trained yet. The bar is within 20 % after 5 % of the job, also held by
+`tests/advice/test_progress.py` over logs of steady jobs. 5 % of a run of 20 seconds is one second, of which loading the
+base is a part."""
 
 SOURCE = """\
 The source says: 1000 rows on a 14B model cost about 10 yuan. Worked out from the count of operations, not measured;
