@@ -4,6 +4,7 @@ The link of a first start makes the first admin; it is printed by the process th
 """
 
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
@@ -26,6 +27,17 @@ from postil.platform.store.tables import Account, OneTimeLink
 
 LIFETIME = timedelta(days=3)
 _RESET, _FIRST_ADMIN = "reset", "first_admin"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """A link that can still be used.
+
+    Args:
+        account: whose password it sets; None where it makes the first admin, who also chooses a name.
+    """
+
+    account: str | None
 
 
 def make_reset_link(service: Service, account_id: str) -> str:
@@ -60,10 +72,13 @@ def invite(service: Service, name: str, *, role: Role = "user") -> tuple[Account
     return account, make_reset_link(service, account.id)
 
 
-def is_link_valid(service: Service, token: str) -> bool:
-    """True for a link that can still be used; for the page that asks for the new password."""
+def find_link(service: Service, token: str) -> LinkView | None:
+    """What a link is for, for the page that asks for the new password; None where it cannot be used (any more)."""
     with service.database.reading() as session:
-        return _find_link(session, token, service.now()) is not None
+        link = _find_link(session, token, service.now())
+        if link is None:
+            return None
+        return LinkView(None if link.account_id is None else account_row(session, link.account_id).name)
 
 
 def use_link(

@@ -6,10 +6,10 @@ import anyio
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from postil.errors import PostilError
+from postil.errors import NotAllowedError, PostilError
 from postil.language import LANGUAGES, current_language, use_language
 from postil.platform.accounts import accounts
-from postil.platform.accounts.one_time_links import use_link
+from postil.platform.accounts.one_time_links import find_link, use_link
 from postil.platform.accounts.sign_ins import sign_in, sign_out
 from postil.platform.service import Service
 from postil.web.auth import (
@@ -23,7 +23,7 @@ from postil.web.auth import (
     session_token,
     set_session,
 )
-from postil.web.errors import describe_error
+from postil.web.errors import Reply, describe_error
 from postil.web.lanes import hashing
 from postil.web.pages.forms import Form, own_path, read_form
 from postil.web.pages.refusals import SECRETS
@@ -85,9 +85,9 @@ async def register(request: Request, service: TheService) -> Response:
 
 
 @router.get("/links/{token}")
-def ask_for_password(request: Request, token: str) -> Response:
+def ask_for_password(request: Request, service: TheService, token: str) -> Response:
     """The page behind a one-time link; looking at it uses nothing up."""
-    return page(request, "link.html", token=token, name="", trouble=None)
+    return _link(request, service, token)
 
 
 @router.post("/links/{token}")
@@ -107,8 +107,7 @@ async def take_link(request: Request, service: TheService, token: str) -> Respon
             address=address_of(request),
         )
     except PostilError as error:
-        reply = describe_error(error)
-        return page(request, "link.html", reply.status, token=token, name=name, trouble=reply)
+        return await anyio.to_thread.run_sync(_link, request, service, token, name, describe_error(error))
     response = see("/")
     set_session(response, request, new.token)
     return response
@@ -136,6 +135,15 @@ async def choose_language(request: Request, service: TheService) -> Response:
         )
         await anyio.to_thread.run_sync(_keep_language, service, request, chosen)
     return response
+
+
+def _link(request: Request, service: Service, token: str, name: str = "", trouble: Reply | None = None) -> Response:
+    """Whose link it is, and a form; only a sentence where it does not work."""
+    link = find_link(service, token)
+    status = trouble.status if trouble else 200 if link else 404
+    if link is None and trouble is None:
+        trouble = describe_error(NotAllowedError("platform.one_time_links.invalid", is_signed_in=False))
+    return page(request, "link.html", status, token=token, link=link, name=name, trouble=trouble)
 
 
 def _keep_language(service: Service, request: Request, chosen: str) -> None:

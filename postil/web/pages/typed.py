@@ -17,6 +17,7 @@ TheForm = Annotated[Form, Depends(read_form)]
 MICRO = 1_000_000
 _MOST_MICRO = 2**53
 _AMOUNT = re.compile(r"([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]{1,6})?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COUNT = re.compile(r"[0-9]+|[0-9]{1,3}(,[0-9]{3})+")
 
 Value = TypeVar("Value")
@@ -96,5 +97,7 @@ def _count(text: str) -> int:
 
 
 def _day_end(text: str) -> datetime:
+    if not _DAY.fullmatch(text):  # Python takes weeks and days without dashes, too
+        raise ValueError(text)
     following = date.fromisoformat(text) + timedelta(days=1)
     return datetime(following.year, following.month, following.day).astimezone().astimezone(UTC)

@@ -121,6 +121,15 @@ def test_accounts_come_in_pages_by_name(service: Service) -> None:
     assert [a.name for a in list_accounts(service, limit=5, after=first[-1].name)] == ["carl", "dora"]
 
 
+def test_accounts_are_found_by_a_part_of_their_names(service: Service) -> None:
+    for name in ("dora", "Dora.Li@example.com", "100percent", "刘老师"):
+        create_account(service, name, PASSWORD)
+    found = {text: [a.name for a in list_accounts(service, search=text)] for text in ("DORA", "老师", "%", "_", " ")}
+    assert found["DORA"] == ["dora", "Dora.Li@example.com"] and found["老师"] == ["刘老师"]
+    assert found["%"] == found["_"] == [] and len(found[" "]) == 4
+    assert [a.name for a in list_accounts(service, search="dora", after="dora")] == ["Dora.Li@example.com"]
+
+
 def test_the_last_admin_stays(service: Service) -> None:
     ann = create_account(service, "ann", PASSWORD, role="admin")
     bob = create_account(service, "bob", PASSWORD)

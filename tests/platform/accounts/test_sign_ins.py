@@ -13,11 +13,18 @@ from sqlalchemy import select
 from postil.errors import ConflictError, NotAllowedError, TooManyError, UsageError
 from postil.platform.accounts import passwords
 from postil.platform.accounts.accounts import AccountView, create_account, has_admin, set_disabled, set_role
-from postil.platform.accounts.one_time_links import is_link_valid, make_first_admin_link, make_reset_link, use_link
+from postil.platform.accounts.one_time_links import (
+    LinkView,
+    find_link,
+    invite,
+    make_first_admin_link,
+    make_reset_link,
+    use_link,
+)
 from postil.platform.accounts.sign_ins import change_password, find_session, sign_in, sign_out, sign_out_everywhere
 from postil.platform.service import Service
 from postil.platform.store.tables import Account, OneTimeLink, SignIn
-from tests.platform.conftest import PASSWORD, Clock
+from tests.platform.conftest import PASSWORD, Clock, NewService
 
 NEW_PASSWORD = "a gate in the meadow"
 
@@ -217,7 +224,7 @@ def test_a_hash_made_with_weaker_settings_is_renewed_by_signing_in(
 def test_a_reset_link_works_once_and_ends_sessions(service: Service, ann: AccountView, clock: Clock) -> None:
     old = sign_in(service, "ann", PASSWORD).token
     first, link = make_reset_link(service, ann.id), make_reset_link(service, ann.id)
-    assert not is_link_valid(service, first) and is_link_valid(service, link)
+    assert (find_link(service, first), find_link(service, link)) == (None, LinkView("ann"))
     with pytest.raises(UsageError, match="too short"):
         use_link(service, link, "short")
     new = use_link(service, link, NEW_PASSWORD)
@@ -228,7 +235,23 @@ def test_a_reset_link_works_once_and_ends_sessions(service: Service, ann: Accoun
     assert sign_in(service, "ann", NEW_PASSWORD).account == ann
     late = make_reset_link(service, ann.id)
     clock.go(days=3)
-    assert not is_link_valid(service, late)
+    assert find_link(service, late) is None
+
+
+def test_who_is_invited_chooses_the_password(new_service: NewService, ann: AccountView) -> None:
+    closed = new_service(is_sign_up_open=False)
+    account, token = invite(closed, "carla@example.com")
+    assert (account.role, account.name, find_link(closed, token)) == (
+        "user",
+        "carla@example.com",
+        LinkView(account.name),
+    )
+    signed_in = use_link(closed, token, NEW_PASSWORD)
+    assert signed_in.account == account == sign_in(closed, "Carla@example.com", NEW_PASSWORD).account
+    with pytest.raises(ConflictError):
+        invite(closed, "ANN")
+    with pytest.raises(UsageError):
+        invite(closed, "no name!")
 
 
 def test_of_two_who_use_a_link_at_once_one_succeeds(service: Service, ann: AccountView) -> None:
@@ -255,7 +278,7 @@ def test_a_link_is_no_way_around_a_disabled_account(service: Service, ann: Accou
 
 def test_the_first_admin_comes_by_a_link_and_there_is_one(service: Service) -> None:
     older, link = make_first_admin_link(service), make_first_admin_link(service)
-    assert older and link
+    assert older and link and find_link(service, link) == LinkView(None)
     with pytest.raises(NotAllowedError):
         use_link(service, older, PASSWORD, "root")
     with pytest.raises(UsageError, match="user name"):

@@ -45,7 +45,11 @@ def test_the_link_of_the_first_start_leads_to_a_signed_in_admin(anonymous: TestC
     assert overview.status_code == 200 and "root.of.it" in overview.text
     assert get_account_by_name(service, "root.of.it").is_admin
     again = anonymous.post(f"/links/{token}", data={"name": "second", "new_password": PASSWORD})
-    assert again.status_code == 401 and 'role="alert"' in again.text
+    assert again.status_code == 401 and "new_password" not in again.text
+    for dead in (token, "none"):
+        looked = anonymous.get(f"/links/{dead}")
+        assert looked.status_code == 404 and "does not work" in text_of(looked.text)
+        assert "new_password" not in looked.text
 
 
 def test_users_see_no_administration(anna: TestClient) -> None:
@@ -89,7 +93,9 @@ def test_an_account_is_made_with_a_link_for_its_owner(root: TestClient, new_clie
     taken = root.post("/admin/accounts", data={"name": "Carla"})
     assert taken.status_code == 409 and 'role="alert"' in taken.text
     carla = new_client()
-    done = carla.post(link, data={"name": "", "new_password": PASSWORD})
+    asked = carla.get(link).text
+    assert "For the account carla" in text_of(asked) and "name" not in fields_of(asked)
+    done = carla.post(link, data={"new_password": PASSWORD})
     assert done.url.path == "/models"
     assert carla.get("/api/account").json()["role"] == "user"
 
