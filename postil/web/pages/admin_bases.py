@@ -1,5 +1,6 @@
 """Bases, for an admin: which may be trained here, from a hub or a folder, their downloads, and tokens of hubs."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -56,7 +57,7 @@ def allow_folder(request: Request, visitor: Admin, service: TheService, form: Th
 @router.post("/admin/bases/fetch")
 def fetch(request: Request, visitor: Admin, service: TheService, form: TheForm) -> Response:
     """Asks for a base to be downloaded; again after a failure."""
-    return _do(request, service, kept.start_download, form.get("name"))
+    return _do(request, service, partial(kept.start_download, hub=form.get("hub") or None), form.get("name"))
 
 
 @router.post("/admin/bases/forbid")
@@ -117,7 +118,6 @@ def _bases(
         at=at,
         trouble=trouble,
         form=form or Form(),
-        hubs=kept.HUBS,
         tokens=list_hub_tokens(service),
         **_known(service),
     )
@@ -125,4 +125,4 @@ def _bases(
 
 def _known(service: Service) -> dict[str, Any]:
     bases = kept.list_bases(service, all_known=True)
-    return {"bases": bases, "is_at_work": any(base.state in AT_WORK for base in bases)}
+    return {"bases": bases, "hubs": kept.HUBS, "is_at_work": any(base.state in AT_WORK for base in bases)}

@@ -158,11 +158,11 @@ def test_the_bill_tells_a_month_in_words(anna: TestClient, service: Service) -> 
     balance = get_balance(service, account)
     assert balance.settled_micro == 6 * 100 * 30 * 15 // 2 == 135_000
     words = text_of(anna.get("/account/bill").text)
-    assert "Cost of finished trainings ¥0.135" in words
-    assert "trainings that wait or run ¥0.288" in words and "May still be spent ¥4.58" in words
+    assert "Cost of finished trainings CN¥0.135" in words
+    assert "trainings that wait or run CN¥0.288" in words and "May still be spent CN¥4.58" in words
     assert "Free rows used 4" in words and "Free rows left 0 of 4" in words
-    assert "first <i>" in words and "4,500 tokens at ¥0.03 for 1,000" in words and "7.5 times" in words
-    assert "¥0.288 held back" in words
+    assert "first <i>" in words and "4,500 tokens at CN¥0.03 for 1,000" in words and "7.5 times" in words
+    assert "CN¥0.288 held back" in words
     chinese = text_of(anna.get("/account/bill", headers={"accept-language": "zh"}).text)
     assert "已结算" in chinese and "暂扣" in chinese
 
@@ -176,7 +176,7 @@ def test_what_was_refunded_or_deleted_is_explained_too(anna: TestClient, service
         ledger.refund(session, service, stopped, "cancelled")
         session.delete(session.get_one(Job, stopped.id))
     words = text_of(anna.get("/account/bill").text)
-    assert "It failed, so it costs nothing: ¥0.288" in words
+    assert "It failed, so it costs nothing: CN¥0.288" in words
     assert "Stopped before it had trained anything" in words and "a training that was deleted" in words
 
 

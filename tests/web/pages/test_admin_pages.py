@@ -186,7 +186,7 @@ def test_prices_are_changed_or_nothing_is(root: TestClient, service: Service) ->
     kept = fields_of(page)
     assert (kept["rate"], kept["free_rows"], kept["reserve_percent"], kept["job_cap"]) == ("0.03", "1000", "20", "")
     # 500 of 1500 rows are paid: 500 x 80 x 3 tokens at 0.03 for 1000
-    assert "¥3.60" in text_of(page)
+    assert "CN¥3.60" in text_of(page)
     before = get_prices(service)
     wrong = kept | {"rate": "", "free_rows": "1.5", "reserve_percent": "901", "job_cap": "1e3"}
     reply = root.post("/admin/prices", data=wrong)
@@ -224,7 +224,8 @@ def test_a_download_shows_how_far_it_is(root: TestClient, service: Service) -> N
     assert "hx-get" not in root.get("/admin/bases").text
     assert root.get("/admin/bases/rows").status_code == 286
     root.post("/admin/bases/hub", data={"name": MODEL, "hub": "hf"})
-    page = root.post("/admin/bases/fetch", data={"name": MODEL}).text
+    page = root.post("/admin/bases/fetch", data={"name": MODEL, "hub": "modelscope"}).text
+    assert get_base(service, MODEL).source == "modelscope"
     assert "waits for its download" in page and 'hx-get="/admin/bases/rows"' in page and "data-poll" in page
     with service.database.writing() as session:
         row = session.query(BaseModelEntry).filter_by(name=MODEL).one()
