@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 import openpyxl
@@ -49,7 +49,7 @@ def test_the_page_says_who_one_is_and_what_one_uses(anna: TestClient, service: S
     words = text_of(page)
     assert "anna" in words and "User" in words and "5.4 GB on the disk" in words
     assert re.search(r"Data 1 · [\d.]+ KB", words)
-    assert 'aria-current="page">Account' in page and "a password" not in words
+    assert 'aria-current="page">Account' in page
 
 
 def test_the_language_is_chosen_and_given_back_to_the_browser(anna: TestClient, service: Service) -> None:
@@ -60,7 +60,7 @@ def test_the_language_is_chosen_and_given_back_to_the_browser(anna: TestClient, 
     reply = anna.post("/account/language", data={"language": ""})
     assert get_account(service, account_of(anna)).language is None
     assert "postil_language" not in anna.cookies
-    assert "你好" not in reply.text and "我的账号" in anna.get("/account", headers={"accept-language": "zh"}).text
+    assert "我的账号" in anna.get("/account", headers={"accept-language": "zh"}).text
     assert anna.post("/account/language", data={"language": "fr"}).status_code == 422
 
 
@@ -108,7 +108,7 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(
     page = anna.get("/account/keys").text
     words = text_of(page)
     assert secret not in page and secret.rpartition("_")[0] in page
-    assert "look ask models" in words and "change and train you" not in words
+    assert "look ask models" in words and words.count("change and train") == 1  # in the form alone
     revoke = re.search(r'action="(/account/keys/key_\w+/revoke)"', page)
     assert revoke is not None
     assert berta.post(revoke[1]).status_code == 404
@@ -142,7 +142,7 @@ def test_a_key_ends_with_its_last_day(anna: TestClient, service: Service) -> Non
     anna.post("/account/keys", data={"name": "three days", "ends": day.isoformat(), "scopes": "chat"})
     key = anna.get("/api/keys").json()["keys"][0]
     assert key["scopes"] == ["chat"]
-    ends = service.now().fromisoformat(key["expires_at"]).astimezone()
+    ends = datetime.fromisoformat(key["expires_at"]).astimezone()
     assert (ends - timedelta(seconds=1)).date() == day and ends.date() == day + timedelta(days=1)
 
 
@@ -240,7 +240,8 @@ def test_the_file_of_lines_runs_nothing_and_adds_up(anna: TestClient, service: S
     assert not risky
     total = sum(round(float(row[-2]) * 1_000_000) for row in rows)
     assert total == sum(line.amount_micro for line in list_entries(service, account)) == 240_000 * len(RISKY)
-    assert anna.get("/account/bill/lines.csv").content == reply.content if language == "en" else True
+    everything = anna.get("/account/bill/lines.csv", headers={"accept-language": language})
+    assert everything.content == reply.content
 
 
 def test_the_bill_is_one_s_own(anna: TestClient, berta: TestClient, service: Service) -> None:
