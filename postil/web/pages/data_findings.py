@@ -16,6 +16,13 @@ PROBLEMS_IN_PAGE = 25
 GOOD_NUMBER_OF_ROWS = 100
 ASIDE = "too_few_rows"
 """Is said above, in words of its own."""
+_OF_TABLES = frozenset(
+    (
+        *("skipped_row", "no_header", "columns_by_content", "speaker_columns_by_content", "another_table"),
+        *("repeated_column", "ignored_column"),
+    )
+)
+"""Stand at a row, but are not about what is learned from it: there is nothing to edit or to leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,7 @@ def _shown(numbered: NumberedProblem, file_name: str) -> ProblemShown:
 
 def _row_query(problem: Problem, column: str | None) -> str:
     place = problem.place
-    if not place.row or place.file == ADDED:
+    if not place.row or place.file == ADDED or problem.code in _OF_TABLES:
         return ""
     return place_query(place, column or "")
 

@@ -18,3 +18,11 @@ document.addEventListener("htmx:afterSwap", () => {
   const isDone = document.querySelector("#checking [data-done]") !== null;
   if (isDone && document.querySelector(".slot form") === null) location.reload();
 });
+
+// Whose session has ended while they typed comes in again by the form itself, which keeps what was typed.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const form = event.detail.requestConfig?.elt;
+  if (event.detail.xhr.status !== 401 || !(form instanceof HTMLFormElement)) return;
+  event.detail.shouldSwap = false;
+  form.submit();
+});
