@@ -28,7 +28,7 @@ from postil.web.pages.drawer import PREFIX
 from postil.web.pages.forms import read_form
 from postil.web.pages.rendering import page, render, see
 from postil.web.pages.sheet import make_sheet
-from postil.web.pages.wish import Wish, WrongFields, wish_of
+from postil.web.pages.wish import PRESET, Wish, WrongFields, wish_of
 
 router = APIRouter(include_in_schema=False)
 Words = Annotated[str, Query(max_length=300)]
@@ -42,7 +42,7 @@ async def show(
     service: TheService,
     request: Request,
     base: Words = "",
-    preset: Words = "recommended",
+    preset: Words = "",
     kind: Words = "",
 ) -> Response:
     """The settings for a base, filled in."""
@@ -51,7 +51,7 @@ async def show(
         return see(f"/data/{dataset_id}")
     if not base:
         return see(f"/data/{dataset_id}/base")
-    return await _answer(request, service, visitor.account.id, dataset, Wish(base, preset, kind))
+    return await _answer(request, service, visitor.account.id, dataset, Wish(base, preset or PRESET, kind))
 
 
 @router.post("/data/{dataset_id}/settings")

@@ -12,6 +12,7 @@ from postil.platform.jobs.requests import MAX_SEED, JobRequest
 from postil.web.pages.drawer import read_settings, typed_settings
 from postil.web.pages.forms import Form
 
+PRESET = "recommended"
 _LONGEST_SEED = 10
 
 
@@ -32,7 +33,7 @@ class Wish:
     """
 
     base: str
-    preset: str = "recommended"
+    preset: str = PRESET
     kind: str = ""
     name: str = ""
     seed: str = ""
