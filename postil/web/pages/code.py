@@ -97,7 +97,7 @@ def run_settings(dataset: DatasetView, base: BaseView, asked: JobRequest) -> dic
     return {name: value for name, value in given.items() if value is not None}
 
 
-def python_call(name: str, *given: Any, **named: Any) -> str:
+def python_call(name: str, /, *given: Any, **named: Any) -> str:
     """A call, on one line where it fits."""
     arguments = [python_value(value) for value in given]
     arguments += [f"{key}={python_value(value)}" for key, value in named.items()]

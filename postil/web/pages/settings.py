@@ -69,6 +69,12 @@ async def work_out_again(dataset_id: str, visitor: Trainer, service: TheService,
     return await _answer(request, service, visitor.account.id, dataset, wish)
 
 
+@router.get("/data/{dataset_id}/train")
+def go_back(dataset_id: str, visitor: Reader, service: TheService) -> Response:
+    """Where the address of what was refused is opened again, as after a change of the language."""
+    return see(f"/data/{get_dataset(service, visitor.account.id, dataset_id).id}/base")
+
+
 @router.post("/data/{dataset_id}/train")
 async def start(dataset_id: str, visitor: Trainer, service: TheService, request: Request) -> Response:
     """Submits the job, and goes on to where it can be watched."""

@@ -60,7 +60,7 @@ class _Reader(HTMLParser):
 
 def _read(html: str) -> _Reader:
     reader = _Reader()
-    reader.feed(html)
+    reader.feed(html.partition("<main")[2] or html)  # the head of the page has forms of its own
     return reader
 
 
