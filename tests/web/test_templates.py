@@ -140,15 +140,18 @@ def calls_of_t(
 
 def looped(loop: nodes.For) -> dict[str, set[str]]:
     """Names that a loop over constants goes through: `for path, key in (("/a", "a"), ...)`."""
-    targets = loop.target.items if isinstance(loop.target, nodes.Tuple) else [loop.target]
+    is_pair = isinstance(loop.target, nodes.Tuple)
+    names = [target.name for target in loop.target.find_all(nodes.Name)] or [loop.target.name]  # type: ignore[attr-defined]
+    if not isinstance(loop.iter, nodes.Expr):
+        return {}
     try:
         values = loop.iter.as_const()
     except nodes.Impossible:
         return {}
-    known: dict[str, set[str]] = {target.name: set() for target in targets}
+    known: dict[str, set[str]] = {name: set() for name in names}
     for value in values:
-        for target, part in zip(targets, value if isinstance(loop.target, nodes.Tuple) else (value,), strict=True):
-            known[target.name].add(str(part))
+        for name, part in zip(names, value if is_pair else (value,), strict=True):
+            known[name].add(str(part))
     return known
 
 

@@ -62,7 +62,7 @@ def list_statements(service: Service, account_id: str, month: str | None = None)
 
 def _names(session: Session, account_id: str) -> dict[str, str]:
     found = session.execute(select(Job.id, Job.name).where(Job.account_id == account_id))
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _statement(job_id: str, name: str, entries: Sequence[LedgerEntry]) -> Statement:

@@ -58,7 +58,7 @@ def test_a_day_ends_where_the_next_one_begins() -> None:
 
 def test_nothing_typed_is_nothing_wrong_unless_it_is_needed() -> None:
     typed = read(" ")
-    assert typed.amount("x") is typed.count("x") is typed.day_end("x") is None and not typed.wrong
+    assert [typed.amount("x"), typed.count("x"), typed.day_end("x")] == [None] * 3 and not typed.wrong
     typed.needed("x")
     assert list(typed.wrong) == ["x"]
     assert (spell_amount(None), spell_amount(0), spell_amount(30_000), spell_amount(5_000_000)) == (
