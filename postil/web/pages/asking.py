@@ -19,9 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from postil.errors import ConflictError, PostilError, TooManyError, TryAgainError, UsageError
-from postil.platform.adapters.adapters import AdapterView
 from postil.platform.adapters.trial_views import TrialView
 from postil.platform.adapters.trials import MOST_ANSWER_TOKENS, asked_at, keep_answer
+from postil.platform.adapters.views import AdapterView
 from postil.platform.service import Service
 from postil.web.auth import Visitor
 from postil.web.openai.chat import Pieces, complete
@@ -73,7 +73,8 @@ async def open_answer(
 class AnswerLines(StreamingResponse):
     """An answer as lines of JSON: {"text"} while it is written, then {"ended"}, or {"trouble"} where it broke off.
 
-    When the browser goes away, or its reader presses "stop", what was written until then is kept.
+    A whole one is kept before its end is told. When the browser goes away, or its reader presses "stop", what was
+    written until then is kept.
     """
 
     def __init__(self, service: Service, visitor: Visitor, trial_id: str, place: int, pieces: Pieces):
@@ -88,12 +89,16 @@ class AnswerLines(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await _close(self.pieces)
-            await self.keep(self.written, self.ended)
+            if self.ended == "broken":
+                await self.keep(self.written, self.ended)
 
     async def _lines(self) -> AsyncIterator[str]:
         async for event in _events(self.pieces):
             text, ended, trouble = _read(event)
-            self.written, self.ended = self.written + text, ended or self.ended
+            self.written += text
+            if ended:
+                await self.keep(self.written, ended)
+                self.ended = ended
             told = {"text": text, "ended": ended, "trouble": trouble}
             if spoken := {name: value for name, value in told.items() if value}:
                 yield json.dumps(spoken, ensure_ascii=False) + "\n"
@@ -142,7 +147,7 @@ def _read(event: dict[str, Any]) -> tuple[str, str, str]:
     """Text, why it ended, and what went wrong; each "" where the event does not say."""
     if "error" in event:
         return "", "", str(event["error"].get("message", ""))
-    choice = next(iter(event.get("choices", ())), {})
+    choice: dict[str, Any] = next(iter(event.get("choices", ())), {})
     ended = choice.get("finish_reason")
     return choice.get("delta", {}).get("content") or "", ended if ended in _STOPS else "", ""
 

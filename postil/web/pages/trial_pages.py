@@ -1,6 +1,8 @@
 """What the page on which a model is tried shows: the box, who may answer, and the questions so far."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request
@@ -91,7 +93,7 @@ def try_page(
     *,
     after: str | None = None,
     status: int = 200,
-    **beside: Any,
+    beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> Response:
     """The whole page.
 
@@ -127,7 +129,7 @@ def try_page(
         "trial_trouble": None,
         "typed_answer": None,
     }
-    return page(request, "try.html", trouble.status if trouble else status, **(values | beside))
+    return page(request, "try.html", trouble.status if trouble else status, **{**values, **beside})
 
 
 def _own_data(service: Service, account_id: str, adapter: AdapterView) -> DatasetView | None:

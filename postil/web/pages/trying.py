@@ -194,7 +194,7 @@ def _say_beside(
     if is_part(request):
         return trial_part(request, service, visitor, trial, trouble=reply, typed_answer=answer)
     beside = {"trouble_of": trial.id, "trial_trouble": reply, "typed_answer": answer}
-    return try_page(request, service, visitor, trial.adapter_id, Typed(), status=reply.status, **beside)
+    return try_page(request, service, visitor, trial.adapter_id, Typed(), status=reply.status, beside=beside)
 
 
 def _changed(request: Request, service: Service, visitor: Visitor, trial: TrialView) -> Response:

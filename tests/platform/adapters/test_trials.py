@@ -219,7 +219,7 @@ def test_they_go_with_the_adapter_and_with_the_account(service: Service, mei: st
 
 def adapter_of_data(service: Service, account: str, folder: Path) -> tuple[str, str]:
     data = upload(service, account, pairs())
-    return publish(service, account, folder, dataset_id=data.id), data.id
+    return publish(service, account, folder, dataset_id=data.id, state="succeeded"), data.id
 
 
 def test_a_better_answer_is_a_row_of_the_next_version(

@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from postil.platform.adapters.sharing import share_adapter
 from postil.platform.service import Service
-from tests.platform.adapters.test_adapters import publish, write_adapter
+from tests.platform.adapters import test_adapters as made
 from tests.platform.rows import add_dataset
 from tests.platform.trained import add_job
 from tests.web.conftest import NewClient
@@ -18,8 +18,13 @@ from tests.web.pages.reading import account_of, text_of
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "adapter"
     path.mkdir()
-    write_adapter(path)
+    made.write_adapter(path)
     return path
+
+
+def publish(service: Service, account: str, folder: Path, **entries: object) -> str:
+    """A model whose training has ended."""
+    return made.publish(service, account, folder, state="succeeded", **entries)
 
 
 def test_home_teaches_whoever_has_nothing_yet(anna: TestClient) -> None:
