@@ -112,8 +112,10 @@ def test_better_when_trained_towards_the_rows_and_worse_when_away(model: PeftMod
 
 def test_rows_that_got_worse_are_named_the_furthest_risen_first(model: PeftModel, chat_format: ChatFormat) -> None:
     examples = tokenize_conversations(ROWS, chat_format).examples
-    pull(model, examples, -2.0)
-    pull(model, examples[:1], 6.0)
+    for size in (0.3, 0.6):
+        disturb(model, size)
+    pull(model, examples[:1], 1.0)
+    pull(model, examples[4:], -1.0)
     report = evaluate_adapter(model, chat_format, ROWS, examples, max_answers=0)
     with model.disable_adapter():
         base = losses_by_hand(model, examples)

@@ -145,7 +145,8 @@ def evidence_lines(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     """
     base, tuned = (_finite(metrics.get(f"heldout_loss_{side}")) for side in ("base", "tuned"))
     if base is None or tuned is None:
-        return (say("result_page.evidence.none"),) if "heldout_loss_base" in metrics else ()
+        is_none_kept = "heldout_loss_base" in metrics and metrics["heldout_loss_base"] is None
+        return (say("result_page.evidence.none"),) if is_none_kept else ()
     lines = [say("result_page.evidence.losses", base=number(base, 2), tuned=number(tuned, 2))]
     ends = [_finite(end) for end in metrics.get("interval") or ()]
     if len(ends) == 2 and ends[0] is not None and ends[1] is not None:

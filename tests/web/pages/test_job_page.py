@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from postil.language import say
 from postil.platform.jobs.views import get_job
 from postil.platform.service import Service
 from tests.platform.rows import add_dataset
@@ -79,7 +80,7 @@ def test_one_that_learns_shows_its_numbers_its_curve_and_the_answers(
     words = text_of(page)
     assert re.search(r'<progress max="100" value="50" aria-label="Done">50%</progress>', page)
     assert "3 minutes to 5 minutes" in words and "¥0.73" in words
-    assert "7 minutes to 9 minutes" in words and "¥1.00 to ¥2.00" in words
+    assert "7 minutes to 9 minutes" in words and "CN¥1.00 to CN¥2.00" in words
     chart = re.search(r"<svg class=\"chart\" viewBox=\"0 0 480 210\".*?</svg>", page, re.DOTALL)
     assert chart is not None
     assert chart[0].count("<circle") == 5  # the base, and four looks while it learned
@@ -146,7 +147,7 @@ def test_stopping_is_asked_first_and_ends_it(anna: TestClient, service: Service)
     anna.post(f"/jobs/{job}/stop")
     assert get_job(service, account, job).state == "cancelled"
     again = anna.post(f"/jobs/{job}/pause")
-    assert again.status_code == 409 and "cannot be paused" in text_of(again.text)
+    assert again.status_code == 409 and say("platform.jobs.cannot_pause", name="shop") in text_of(again.text)
     assert "shop" in again.text and f'action="/jobs/{job}/pause"' not in again.text
 
 
@@ -191,7 +192,7 @@ def test_a_training_is_deleted_when_it_has_ended(anna: TestClient, service: Serv
     assert anna.post(f"/jobs/{running}/delete").status_code == 409
     job, adapter = add_result(service, account, trained)
     assert f'href="/jobs/{job}/delete"' in anna.get(f"/jobs/{job}").text
-    assert "its bill (¥0.00) stay" in text_of(anna.get(f"/jobs/{job}/delete").text)
+    assert "its bill (CN¥0.00) stay" in text_of(anna.get(f"/jobs/{job}/delete").text)
     done = anna.post(f"/jobs/{job}/delete", follow_redirects=False)
     assert done.status_code == 303 and done.headers["location"] == "/jobs"
     assert anna.get(f"/jobs/{job}").status_code == 404

@@ -95,7 +95,7 @@ def test_an_adapter_of_an_older_version_has_a_page(anna: TestClient, service: Se
     folder = tmp_path / "adapter"
     folder.mkdir()
     write_adapter(folder)
-    adapter = publish(service, account_of(anna), folder, name="old")
+    adapter = publish(service, account_of(anna), folder, name="old", state="succeeded")
     words = text_of(anna.get(f"/models/{adapter}").text)
     assert "It got better." in words and "How far off" not in words
 
@@ -143,7 +143,7 @@ def test_evidence_that_is_not_there_is_not_made_up() -> None:
     assert "fewer than 30 rows" in evidence_lines({"heldout_loss_base": None, "heldout_loss_tuned": None})[0]
     few = evidence_lines({**METRICS, "interval": None, "answers": 0, "heldout_worse": 0})
     assert len(few) == 1
-    assert evidence_lines({**METRICS, "heldout_loss_tuned": float("nan")})[0].startswith("No questions") is False
+    assert evidence_lines({**METRICS, "heldout_loss_tuned": float("nan")}) == ()
 
 
 def test_what_to_do_next_follows_from_the_result(anna: TestClient, service: Service) -> None:
