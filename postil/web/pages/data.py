@@ -174,11 +174,7 @@ def _snippets(address: str, view: DatasetView) -> tuple[Snippet, ...]:
         f"data = {python_call('client.dataset', view.id)}",
         "data = client.check(client.fix(data))",
         "print(data.state, data.rows)",
-        f"{python_call('client.corrected_file', view.id, '.')}",
+        python_call("client.corrected_file", view.id, "."),
     )
-    name, fix = curl_snippet(address, "POST", f"{path}/fixes", {"version": view.version, "automatic": True})
-    return (
-        (name, fix),
-        (f"{name} ", curl_snippet(address, "GET", f"{path}/report")[1]),
-        python_snippet(address, *python),
-    )
+    by_curl = curl_snippet(address, "POST", f"{path}/fixes", {"version": view.version, "automatic": True})
+    return by_curl, python_snippet(address, *python)
