@@ -126,9 +126,10 @@ class EvaluationReport:
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape of `report.json`."""
         values = asdict(self)
-        for name, rows in (("answers", self.answers), ("worse", self.worse)):
-            for row, kept in zip(rows, values[name], strict=True):
-                kept |= {"place": str(row.place), **asdict(row.place)}
+        places = {"answers": [row.place for row in self.answers], "worse": [row.place for row in self.worse]}
+        for name, of_rows in places.items():
+            for place, kept in zip(of_rows, values[name], strict=True):
+                kept |= {"place": str(place), **asdict(place)}
         return values
 
     def _repr_html_(self) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from importlib.metadata import version
 from threading import Lock
 from typing import Any
 
@@ -9,7 +10,6 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from postil import __version__
 from postil.errors import ConflictError
 from postil.language import current_language, say
 from postil.platform.jobs import jobs as kept
@@ -28,6 +28,7 @@ FILTERS: tuple[JobState | None, ...] = (None, "queued", "running", "paused", "su
 PAGE_OF_JOBS = 30
 _PHASES = frozenset({"read", "load", "tokenize", "train", "evaluate", "save", "finished"})
 _MOST_KEPT = 256
+_VERSION = version("postil")
 _MOST_PROBLEMS = 10
 _kept_parts: dict[str, bytes] = {}
 _lock = Lock()
@@ -177,7 +178,7 @@ def _said(job: JobView) -> dict[str, Any]:
 
 def _mark(job: JobView) -> str:
     """Of all that the part shows: the job itself and the language; never of the time that it is."""
-    seen = (__version__, current_language(), job)
+    seen = (_VERSION, current_language(), job)
     return hashlib.sha256(msgspec.json.encode(seen)).hexdigest()[:24]
 
 
