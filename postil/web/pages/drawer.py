@@ -103,14 +103,15 @@ def drawer_fields(
     for name in (path for path in sentences if path in SETTINGS):
         info, setting = _info(name), recommended.get(name)
         counts = setting.value if setting and not setting.chosen else info.default
+        kind = _kind(info.annotation)
         field = Field(
             name=name,
-            kind=_kind(info.annotation),
+            kind=kind,
             sentence=sentences[name] if current_language() == "en" else say(f"config.{name}"),
             choices=_choices(info.annotation),
             limits=_limits(name, info),
             typed=typed.get(name, ""),
-            now=value_in_words(counts),
+            now=say("train_page.drawer.nothing") if counts is None and kind == "text" else value_in_words(counts),
             why=setting.why if setting else "",
             error=errors.get(name, ""),
         )

@@ -118,6 +118,7 @@ async def _answer(
     told = trouble or sheet.trouble
     status = told.status if told else 422 if sheet.errors else 200
     values = {"dataset": dataset, "sheet": sheet, "trouble": told, "prefix": PREFIX}
-    if "hx-request" in request.headers:
-        return HTMLResponse(render(request, "settings_change.html", {**values, "is_part": True}), status)
+    if "hx-request" in request.headers:  # a field that is not finished yet is no failure
+        part = render(request, "settings_change.html", {**values, "is_part": True})
+        return HTMLResponse(part, told.status if told else 200)
     return page(request, "settings.html", status, **values, is_part=False)
