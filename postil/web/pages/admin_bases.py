@@ -18,12 +18,13 @@ from postil.web.pages.rendering import page, polled, see
 from postil.web.pages.typed import TheForm
 
 router = APIRouter(include_in_schema=False)
+_DONE = ("hub", "folder", "kept", "forgotten")
 
 
 @router.get("/admin/bases")
-def show(request: Request, visitor: Admin, service: TheService) -> Response:
+def show(request: Request, visitor: Admin, service: TheService, done: str = "") -> Response:
     """Every base that is known here, the forbidden ones too."""
-    return _bases(request, service)
+    return _bases(request, service, done=done if done in _DONE else "")
 
 
 @router.get("/admin/bases/rows")
@@ -41,7 +42,7 @@ def allow_hub(request: Request, visitor: Admin, service: TheService, form: TheFo
         kept.allow_base(service, name, hub=hub, revision=revision or None)
     except PostilError as error:
         return _bases(request, service, at="hub", error=error, form=form)
-    return see("/admin/bases")
+    return see("/admin/bases?done=hub")
 
 
 @router.post("/admin/bases/folder")
@@ -51,7 +52,7 @@ def allow_folder(request: Request, visitor: Admin, service: TheService, form: Th
         kept.allow_folder(service, form.get("folder"), name=form.get("name") or None)
     except PostilError as error:
         return _bases(request, service, at="folder", error=error, form=form)
-    return see("/admin/bases")
+    return see("/admin/bases?done=folder")
 
 
 @router.post("/admin/bases/fetch")
@@ -80,7 +81,7 @@ def keep_token(request: Request, visitor: Admin, service: TheService, form: TheF
         set_hub_token(service, form.get("hub"), token)
     except PostilError as error:
         return _bases(request, service, at="token", error=error, form=form)
-    return see("/admin/bases#tokens")
+    return see(f"/admin/bases?done={'kept' if token else 'forgotten'}")
 
 
 def _do(request: Request, service: Service, work: Any, name: str) -> Response:
@@ -102,12 +103,19 @@ def _allow_again(service: Service, name: str) -> None:
 
 
 def _bases(
-    request: Request, service: Service, *, at: str = "", error: PostilError | None = None, form: Form | None = None
+    request: Request,
+    service: Service,
+    *,
+    at: str = "",
+    done: str = "",
+    error: PostilError | None = None,
+    form: Form | None = None,
 ) -> Response:
     """The page.
 
     Args:
         at: the part of it in which something went wrong: "list", "hub", "folder" or "token".
+        done: what went well.
         form: what was typed there.
     """
     trouble = describe_error(error) if error else None
@@ -116,6 +124,7 @@ def _bases(
         "admin_bases.html",
         trouble.status if trouble else 200,
         at=at,
+        done=done,
         trouble=trouble,
         form=form or Form(),
         tokens=list_hub_tokens(service),
@@ -124,5 +133,6 @@ def _bases(
 
 
 def _known(service: Service) -> dict[str, Any]:
-    bases = kept.list_bases(service, all_known=True)
+    """Bases that are here or on their way first, then those that could be fetched."""
+    bases = sorted(kept.list_bases(service, all_known=True), key=lambda base: base.state == "absent")
     return {"bases": bases, "hubs": kept.HUBS, "is_at_work": any(base.state in AT_WORK for base in bases)}

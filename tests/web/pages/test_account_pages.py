@@ -255,7 +255,7 @@ def test_an_account_goes_for_good_after_a_warning_and_the_password(anna: TestCli
     add_dataset(service, account)
     anna.post("/api/keys", json={"name": "k"})
     words = text_of(anna.get("/account/delete").text)
-    assert "1 data set" in words and "1 key for programs" in words and "0 models" in words
+    assert "1 data set" in words and "1 key for programs" in words and "models" not in words
     assert "no way back" in words and "last 7 daily copies" in words and "up to a minute" not in words
     wrong = anna.post("/account/delete", data={"password": "not this one"})
     assert wrong.status_code == 403 and "1 data set" in text_of(wrong.text)
