@@ -3,7 +3,7 @@
 import json
 import re
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import Browse
 from tests.browser.watching import Watch
@@ -21,6 +21,16 @@ def open_page(browse: Browse, running: Running, furniture: Furniture, **how: obj
     return page
 
 
+def newest(page: Page, before: int) -> Locator:
+    """The question that has just been asked; the script puts it before the others.
+
+    Args:
+        before: how many there were.
+    """
+    expect(page.locator("article.trial")).to_have_count(before + 1)
+    return page.locator("article.trial").first
+
+
 def test_two_answers_side_by_side_a_vote_and_a_better_answer(
     browse: Browse, running: Running, furniture: Furniture
 ) -> None:
@@ -28,9 +38,8 @@ def test_two_answers_side_by_side_a_vote_and_a_better_answer(
     before = page.locator("article.trial").count()
     page.get_by_label("Your question").fill(QUESTION)
     page.keyboard.press("Control+Enter")
-    trial = page.locator("article.trial").first
+    trial = newest(page, before)
     expect(trial.get_by_role("group", name="Which answer is better?")).to_be_visible()
-    expect(page.locator("article.trial")).to_have_count(before + 1)
     expect(page.get_by_label("Your question")).to_have_value("")
     answers = trial.locator(".said")
     expect(answers).to_have_count(2)
@@ -51,10 +60,11 @@ def test_a_blind_question_names_nobody_before_the_vote(browse: Browse, running: 
     page = open_page(browse, running, furniture, width=390)
     heard: list[str] = []
     page.on("request", lambda request: heard.append(f"{request.url} {request.post_data}"))
+    before = page.locator("article.trial").count()
     page.get_by_label("Your question").fill(QUESTION)
     page.get_by_label("Hide who answers").check()
     page.get_by_role("button", name="Ask", exact=True).click()
-    trial = page.locator("article.trial").first
+    trial = newest(page, before)
     expect(trial.get_by_role("button", name="Answer A")).to_be_visible()
     assert "starter" not in trial.inner_text() and "Tea shop" not in trial.inner_text()
     assert sum("/answers/" in one for one in heard) == 2 and not any("starter" in one for one in heard)
@@ -72,9 +82,10 @@ def test_stop_keeps_what_was_said(browse: Browse, running: Running, furniture: F
         route.continue_()
 
     page.route(re.compile("/answers/"), slow)
+    before = page.locator("article.trial").count()
     page.get_by_label("Your question").fill(QUESTION)
     page.get_by_role("button", name="Ask", exact=True).click()
-    trial = page.locator("article.trial").first
+    trial = newest(page, before)
     expect(trial.locator("[data-answer]").nth(1)).not_to_be_empty()
     trial.get_by_role("button", name="Stop").click()
     expect(trial.get_by_text("This answer was not written to its end.").first).to_be_visible()
@@ -89,9 +100,10 @@ def test_what_a_model_says_is_never_markup(browse: Browse, running: Running, fur
     body = "".join(json.dumps(line) + "\n" for line in lines)
     page.route(re.compile("/answers/"), lambda route: route.fulfill(body=body, content_type="application/x-ndjson"))
     page.route(re.compile("/try/try_[a-z0-9]+$"), lambda route: None)  # so that the streamed text stays on the page
+    before = page.locator("article.trial").count()
     page.get_by_label("Your question").fill(HARM)
     page.get_by_role("button", name="Ask", exact=True).click()
-    trial = page.locator("article.trial").first
+    trial = newest(page, before)
     expect(trial.locator("[data-answer]").first).to_have_text(HARM)
     expect(trial.locator(".bubble.user")).to_have_text(HARM)
     assert page.locator("main img, article b").count() == 0
@@ -105,9 +117,10 @@ def test_an_answer_that_cannot_be_had_is_told(
     told = json.dumps({"trouble": "Many questions are being answered just now.", "advice": "Ask again."})
     busy = re.compile("/answers/0")
     page.route(busy, lambda route: route.fulfill(status=503, body=told, content_type="application/json"))
+    before = page.locator("article.trial").count()
     page.get_by_label("Your question").fill(QUESTION)
     page.get_by_role("button", name="Ask", exact=True).click()
-    trial = page.locator("article.trial").first
+    trial = newest(page, before)
     expect(trial.get_by_role("alert")).to_contain_text("Many questions are being answered")
     expect(trial.get_by_role("button", name="Ask again")).to_be_visible()
 
