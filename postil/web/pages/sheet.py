@@ -23,6 +23,8 @@ from postil.web.pages.drawer import Field, drawer_fields
 from postil.web.pages.formats import money
 from postil.web.pages.wish import Wish
 
+MANY_ROWS = 50_000
+"""Past so many rows only the chosen preset is worked out: of 200,000 rows one takes a quarter of a second."""
 _WAYS_OUT = {
     "platform.requests.base_not_ready": ("/data/{dataset_id}/base", "bases"),
     "platform.jobs.base_gone": ("/data/{dataset_id}/base", "bases"),
@@ -107,7 +109,8 @@ def make_sheet(service: Service, account_id: str, dataset: DatasetView, wish: Wi
     plans: dict[str, Preview] = {}
     if not errors:
         try:
-            for preset in sorted(PRESETS, key=lambda one: one != wish.preset):
+            others = PRESETS if dataset.rows <= MANY_ROWS else ()
+            for preset in [p for p in PRESETS if p == wish.preset or p in others]:
                 plans[preset] = preview_job(service, account_id, wish.request(dataset, preset=preset))
             if wish.preset not in plans:  # no preset of ours: told as the platform tells it
                 preview_job(service, account_id, wish.request(dataset))

@@ -15,6 +15,7 @@ from postil.platform.jobs.requests import SETTINGS
 from postil.platform.money.prices import change_prices
 from postil.platform.service import Service
 from postil.platform.store.tables import Account, BaseModelEntry
+from postil.web.pages import sheet
 from postil.web.pages.drawer import drawer_fields, read_settings
 from postil.web.pages.formats import money
 from tests.platform.rows import add_dataset
@@ -85,6 +86,17 @@ def test_each_preset_says_what_it_takes(anna: TestClient, dataset_id: str) -> No
     quick = anna.get(settings_path(dataset_id, preset="quick")).text
     assert fields_of(quick)["preset"] == "quick"
     assert passes_in(preview(anna, dataset_id, preset="quick")) in headline_in(quick)
+
+
+def test_of_very_many_rows_only_the_chosen_preset_is_worked_out(
+    anna: TestClient, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheet, "MANY_ROWS", 59)
+    page = anna.get(settings_path(dataset_id)).text
+    assert text_of(page).count("worked out when you choose it") == 2
+    assert money(preview(anna, dataset_id)["price"]["expected_micro"], "CNY") in headline_in(page)
+    unknown = anna.get(settings_path(dataset_id, preset="slow"))
+    assert unknown.status_code == 422 and "recommended, thorough" in text_of(unknown.text)
 
 
 def test_the_plan_follows_preset_kind_and_settings(anna: TestClient, dataset_id: str) -> None:
