@@ -17,9 +17,8 @@ from postil.platform.datasets.views import DatasetView, get_dataset
 from postil.platform.service import Service
 from postil.problems import Place
 from postil.web.auth import Reader, TheService, Trainer
-from postil.web.errors import describe_error
 from postil.web.lanes import checking
-from postil.web.pages.data import Code, Offset, problems_path
+from postil.web.pages.data import Code, Offset, problems_path, told
 from postil.web.pages.forms import Form, read_form
 from postil.web.pages.mending import number_in, place_in
 from postil.web.pages.rendering import page, see
@@ -111,7 +110,7 @@ async def _form(
     rows: tuple[reports.PreviewRow, ...] = ()
     if wanted.place.row and view.version:
         rows = await checking(request, account_id, read)
-    reply = None if trouble is None else describe_error(trouble)
+    reply = None if trouble is None else told(trouble)
     cells = _ordered(rows[0].cells, wanted) if rows else []
     is_part = "hx-request" in request.headers
     values: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """Step 2, looking: the list of data sets, and the page of one: what was found, how it was read, what needs a look."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -10,12 +11,13 @@ from starlette.responses import Response
 from postil.data.options import PURPOSES
 from postil.data.purposes import DATA_PURPOSES
 from postil.errors import PostilError
+from postil.language import say
 from postil.platform.datasets import reports
 from postil.platform.datasets.views import DatasetView, find_same_file, get_dataset, list_datasets, list_versions
 from postil.platform.service import Service
 from postil.web.auth import Reader, TheService
 from postil.web.downloads import attachment
-from postil.web.errors import describe_error
+from postil.web.errors import Reply, describe_error
 from postil.web.lanes import checking
 from postil.web.pages.code import Snippet, curl_snippet, python_call, python_snippet, service_address
 from postil.web.pages.data_findings import (
@@ -48,7 +50,7 @@ def list_own(
     """The account's data sets, the newest first."""
     chosen = state if state in STATES else ""
     found = list_datasets(service, visitor.account.id, limit=_IN_LIST, after=after, state=chosen or None)
-    values = {"datasets": found, "states": STATES, "chosen": chosen}
+    values: dict[str, Any] = {"datasets": found, "states": STATES, "chosen": chosen}
     return page(request, "data_list.html", more=found[-1].id if len(found) == _IN_LIST else "", **values)
 
 
@@ -124,7 +126,7 @@ def show_dataset(
         typed: the form that was refused, so that nothing in it is lost.
     """
     view = get_dataset(service, account_id, dataset_id)
-    reply = None if trouble is None else describe_error(trouble)
+    reply = None if trouble is None else told(trouble)
     findings = find_findings(service, account_id, view, code=code, offset=offset)
     versions = list_versions(service, account_id, dataset_id)
     values: dict[str, Any] = {
@@ -143,6 +145,14 @@ def show_dataset(
         "encodings": ENCODINGS if _is_text(view) else (),
     }
     return page(request, "data.html", 200 if reply is None else reply.status, trouble=reply, **values)
+
+
+def told(error: PostilError) -> Reply:
+    """Why a change was refused. A page that comes with it is the newest already, and need not be loaded again."""
+    reply = describe_error(error)
+    if reply.code == "platform.datasets.changed_meanwhile":
+        return replace(reply, hint=say("data_page.changed_meanwhile"))
+    return reply
 
 
 def problems_path(dataset_id: str, code: str = "", offset: int = 0) -> str:

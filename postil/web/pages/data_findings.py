@@ -16,6 +16,7 @@ PROBLEMS_IN_PAGE = 25
 GOOD_NUMBER_OF_ROWS = 100
 ASIDE = "too_few_rows"
 """Is said above, in words of its own."""
+_WITHOUT_COLUMNS = ("txt", "md", "docx")
 _OF_TABLES = frozenset(
     (
         *("skipped_row", "no_header", "columns_by_content", "speaker_columns_by_content", "another_table"),
@@ -89,6 +90,11 @@ class Findings:
     hint: str
     fix: str
     automatic: int
+
+    @property
+    def has_columns(self) -> bool:
+        """False for a text, which is read by its lines."""
+        return self.summary["format"] not in _WITHOUT_COLUMNS
 
     @property
     def num_to_see(self) -> int:

@@ -52,6 +52,7 @@ if (upload) {
   };
 
   upload.querySelector("[data-by-hand]").hidden = true;
+  drop.classList.add("whole");  // all of it is the button now
   upload.querySelector("[data-cancel]").addEventListener("click", () => {
     request.abort();
     show(false);
