@@ -9,7 +9,7 @@ from postil.language import say
 from postil.web.pages.formats import number, percent
 
 WIDTH, HEIGHT = 480, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 6, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 6, 10, 28
 _FEWEST_POINTS = 2
 _MOST_TICKS = 4
 
