@@ -30,7 +30,7 @@ def faults(page: Page) -> list[str]:
     return [f"{fault['id']}: {node['target']} {node['failureSummary']}" for fault in found for node in fault["nodes"]]
 
 
-def walk(browse: Browse, running: Running, furniture: Furniture, language: Language) -> Iterator[tuple[Stop, Page]]:
+def walk(browse: Browse, running: Running, furniture: Furniture, language: Language) -> Iterator[tuple[Stop, Page, int]]:
     """Opens one page after the other, each with the right visitor."""
     pages: dict[str, Page] = {}
     for stop in stops(furniture, language):
@@ -39,8 +39,7 @@ def walk(browse: Browse, running: Running, furniture: Furniture, language: Langu
             pages[stop.who] = browse(running, language, session=session)
         page = pages[stop.who]
         answer = page.goto(stop.path)
-        assert answer is not None and answer.status == stop.status, f"{stop}: {answer and answer.status}"
-        yield stop, page
+        yield stop, page, answer.status if answer else 0
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -49,7 +48,10 @@ def test_every_page_is_accessible_fits_a_telephone_and_has_all_its_glyphs(
 ) -> None:
     watch.expect("status of 404.*/(models|links)/none")
     troubles = []
-    for stop, page in walk(browse, running, furniture, language):
+    for stop, page, status in walk(browse, running, furniture, language):
+        if status != stop.status:
+            troubles.append(f"{stop.name}: answered with {status}")
+            continue
         assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh": "zh-Hans"}[language]
         for theme, width in (("light", 390), ("dark", 1200)):
             page.set_viewport_size({"width": width, "height": 900})
@@ -66,6 +68,7 @@ def test_every_page_is_accessible_fits_a_telephone_and_has_all_its_glyphs(
 NO_PAGES = {
     "/",  # leads to the models
     "/static/{name:path}",
+    "/data/{dataset_id}/train",  # leads to the bases
     "/data/{dataset_id}/state",  # parts of pages
     "/data/{dataset_id}/base/card",
     "/jobs/{job_id}/progress",
