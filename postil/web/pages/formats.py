@@ -50,17 +50,25 @@ def moment(at: datetime) -> str:
 
 def span(seconds: float) -> str:
     """A span of time in the words that fit: 40 seconds, 3 minutes, 2.5 hours."""
+    key, amount = _amount(seconds)
+    return say(key, n=amount)
+
+
+def _amount(seconds: float) -> tuple[str, int | str]:
+    """The sentence of the unit that fits, and how many of it."""
     if seconds < 90:
-        return say("pages.seconds", n=max(1, round(seconds)))
+        return "pages.seconds", max(1, round(seconds))
     if seconds < 90 * 60:
-        return say("pages.minutes", n=round(seconds / 60))
-    return say("pages.hours", n=number(seconds / 3600, 1))
+        return "pages.minutes", round(seconds / 60)
+    return "pages.hours", number(seconds / 3600, 1)
 
 
 def span_range(low: float, high: float) -> str:
-    """Two ends of a span: "3-5 minutes", or one where they are told the same way."""
-    first, last = span(low), span(high)
-    return first if first == last else say("pages.from_to", low=first, high=last)
+    """Two ends of a span: "3 to 5 minutes", or one where they are told the same way."""
+    (first_key, first), (last_key, last) = _amount(low), _amount(high)
+    if first_key == last_key and first != last:
+        return say(first_key, n=say("pages.from_to", low=first, high=last))
+    return span(low) if first_key == last_key else say("pages.from_to", low=span(low), high=span(high))
 
 
 def money_range(low: int, high: int, currency: str) -> str:

@@ -79,8 +79,8 @@ def test_one_that_learns_shows_its_numbers_its_curve_and_the_answers(
     page = anna.get(f"/jobs/{job}").text
     words = text_of(page)
     assert re.search(r'<progress max="100" value="50" aria-label="Done">50%</progress>', page)
-    assert "3 minutes to 5 minutes" in words and "¥0.73" in words
-    assert "7 minutes to 9 minutes" in words and "CN¥1.00 to CN¥2.00" in words
+    assert "3 to 5 minutes" in words and "¥0.73" in words
+    assert "7 to 9 minutes" in words and "CN¥1.00 to CN¥2.00" in words
     chart = re.search(r"<svg class=\"chart\" viewBox=\"0 0 480 210\".*?</svg>", page, re.DOTALL)
     assert chart is not None
     assert chart[0].count("<circle") == 5  # the base, and four looks while it learned
