@@ -38,7 +38,10 @@ def refuse_unserved(request: Request, service: Service, adapter: AdapterView) ->
         TryAgainError: nothing answers here, or not yet.
     """
     _refuse_other_base(service, adapter.base)
-    request.app.state.door.address()
+    try:
+        request.app.state.door.address()
+    except TryAgainError as error:
+        raise _not_ready(error) from None
 
 
 async def open_answer(
@@ -59,7 +62,10 @@ async def open_answer(
         max_tokens=MOST_ANSWER_TOKENS,  # type: ignore[call-arg]  # passed on, as everything that is not known
         **asked.options,
     )
-    reply = await complete(body, visitor, request, service)
+    try:
+        reply = await complete(body, visitor, request, service)
+    except TryAgainError as error:
+        raise _not_ready(error) from None
     if isinstance(reply, Pieces):
         return reply
     reason = _reason(bytes(reply.body))
@@ -167,6 +173,13 @@ async def _keep(service: Service, visitor: Visitor, trial_id: str, place: int, t
 def _refuse_other_base(service: Service, base: str) -> None:
     if base != service.settings.serving_base:
         raise ConflictError("try_page.other_base", base=base, served=service.settings.serving_base)
+
+
+def _not_ready(error: TryAgainError) -> TryAgainError:
+    """The same for who has never heard of processes; what else there is to try again says so itself."""
+    if error.key != "web.no_answers":
+        return error
+    return TryAgainError("try_page.not_ready", retry_after_seconds=error.retry_after_seconds)
 
 
 def _reason(body: bytes) -> str:

@@ -88,7 +88,7 @@ def test_older_ones_are_on_the_next_page(anna: TestClient, service: Service, fol
 
 def test_in_chinese(new_client: NewClient, service: Service, folder: Path) -> None:
     client = new_client("mei", headers={"accept-language": "zh-CN"})
-    assert "用一张问答表" in text_of(client.get("/models").text)
+    assert "用问答表做出第一个模型" in text_of(client.get("/models").text)
     publish(service, account_of(client), folder)
     words = text_of(client.get("/models").text)
     assert "更好" in words and "新建模型" in words and "试一试" in words

@@ -83,7 +83,7 @@ def test_while_nothing_answers_the_question_stays_in_the_box(
     anna: TestClient, service: Service, account: str, adapter: str
 ) -> None:
     typed = {"question": "Do you\nship?", "blind": "on", "freer": "on"}
-    assert "The process that answers is not there just now" in text_of(page_of(anna, adapter))
+    assert "The models are not ready to answer just now" in text_of(page_of(anna, adapter))
     reply = anna.post(f"/models/{adapter}/try", data=typed)
     assert reply.status_code == 503 and reply.headers["retry-after"]
     assert 'role="alert"' in reply.text
