@@ -51,6 +51,8 @@ class RunReader:
     _kept: list[AnyEvent] = field(default_factory=list)
     _heard_seconds: float = 0.0
     _asked_seconds: float = 0.0
+    _told: dict[str, Any] = field(default_factory=dict)
+    _is_starting_anew: bool = False
 
     def read(self) -> bool:
         """Takes up what has been written since; True when there was something."""
@@ -66,8 +68,12 @@ class RunReader:
 
     def progress(self, now: datetime) -> dict[str, Any]:
         """The numbers of `JobView.progress`, with the curve of the loss."""
-        told = progress_of(self._kept, now, self.estimate).as_dict() | self.facts
-        return told | {"curve": self.curve.as_dict()}
+        told = progress_of(self._kept, now, self.estimate).as_dict()
+        if self._is_starting_anew and self._told:  # until its plan is told, it stands where it stood
+            told |= {name: self._told[name] for name in ("percent", "step", "steps")}
+            told |= {"seconds_left_low": None, "seconds_left_high": None}
+        self._told = told
+        return told | self.facts | {"curve": self.curve.as_dict()}
 
     def take_seconds(self) -> float:
         """Seconds that the runs have taken since this was asked the last time."""
@@ -99,6 +105,9 @@ class RunReader:
                 self.curve.add_step(event.step, event.loss, smoothed)
             case TrainingPlanned():
                 self.curve.go_back(event.first_step)
+                self._is_starting_anew = False
+            case PhaseStarted() if event.phase == "read":
+                self._is_starting_anew = self.last_step > 0
             case Pace():
                 self.last_step = event.step
             case HeldoutMeasured():
