@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from postil.language import has_sentence, say
 from postil.web.errors import Reply, describe_error, error_headers, error_response
 from postil.web.pages.forms import Form, parse_form
-from postil.web.pages.rendering import page, render
+from postil.web.pages.rendering import here, page, render, see
 
 _NOT_PAGES = ("/api/", "/v1/", "/healthz", "/readyz", "/metrics", "/static/")
 _OF_PROGRAMS = frozenset({"web.status.400", "web.status.404", "web.status.405", "web.invalid_request", "web.not_json"})
@@ -68,14 +68,20 @@ async def ask_to_sign_in(scope: Scope, receive: Receive, send: Send) -> None:
             response = Response(status_code=401, headers={"hx-redirect": f"/sign-in?next={quote(page_path)}"})
         else:
             response = RedirectResponse(target, 303)
+    elif path == "/sign-out":
+        response = see("/sign-in")
     else:
-        form = parse_form(await request.body()) if _is_form(request) else Form()
+        is_kept = _is_form(request)  # a file that was sent is gone
+        form = parse_form(await request.body()) if is_kept else Form()
         kept = Form(tuple(pair for pair in form if pair[0] not in SECRETS))
-        response = page(request, "sign_in.html", 401, name="", next=path, kept=kept, trouble=None, is_again=True)
+        target = path if is_kept else here(request)
+        response = page(request, "sign_in.html", 401, name="", next=target, kept=kept, trouble=None, is_again=is_kept)
         # a form that script has sent for a part of its page: the whole page waits for the session
         response.headers.update({"hx-retarget": "body", "hx-reswap": "innerHTML"})
     await response(scope, receive, send)
 
 
 def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    """True for what a page's form has sent; one without fields has no body and no type in some browsers."""
+    kind = request.headers.get("content-type", "")
+    return not kind or kind.startswith("application/x-www-form-urlencoded")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from postil.language import current_language, say
 from postil.web.pages import formats
+from postil.web.pages.forms import own_path
 from postil.web.pages.static_files import static
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -32,6 +34,7 @@ def environment() -> Environment:
     )
     found.globals |= {
         "t": say,
+        "here": here,
         "static": static,
         "language": current_language,
         "number": formats.number,
@@ -44,6 +47,16 @@ def environment() -> Environment:
         "span_range": formats.span_range,
     }
     return found
+
+
+def here(request: Request) -> str:
+    """The page that the reader is on: where the address is that of a form, the one that the form stood on."""
+    if request.method in ("GET", "HEAD"):
+        return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    came_from = urlsplit(request.headers.get("referer", ""))
+    if came_from.netloc != request.url.netloc:
+        return "/"
+    return own_path(came_from.path + (f"?{came_from.query}" if came_from.query else ""))
 
 
 def render(request: Request, template: str, values: Mapping[str, Any]) -> str:

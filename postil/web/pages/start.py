@@ -53,12 +53,12 @@ def ask(request: Request, service: TheService, next: str = "/") -> Response:  # 
 async def begin(request: Request, service: TheService) -> Response:
     """Signs in and goes on to where the visitor wanted to go."""
     form = await read_form(request)
-    name, target, kept = form.get("name"), own_path(form.get("next")), _kept(form)
+    name, target, kept, is_again = form.get("name"), own_path(form.get("next")), _kept(form), form.has("again")
     try:
-        response = await _signed_in(request, service, name, form.raw("password"), target, kept)
+        response = await _signed_in(request, service, name, form.raw("password"), target, kept if is_again else None)
     except PostilError as error:
         reply = describe_error(error)
-        values: dict[str, Any] = {"name": name, "next": target, "kept": kept, "is_again": bool(kept.pairs)}
+        values: dict[str, Any] = {"name": name, "next": target, "kept": kept, "is_again": is_again}
         return page(request, "sign_in.html", reply.status, trouble=reply, **values)
     return response
 
@@ -78,7 +78,7 @@ async def register(request: Request, service: TheService) -> Response:
     try:
         language = current_language()
         await hashing(request, accounts.register, service, name, password, language=language, address=address)
-        return await _signed_in(request, service, name, password, "/", Form())
+        return await _signed_in(request, service, name, password, "/", None)
     except PostilError as error:
         reply = describe_error(error)
         return page(request, "register.html", reply.status, name=name, trouble=reply, is_open=True)
@@ -152,12 +152,15 @@ def _keep_language(service: Service, request: Request, chosen: str) -> None:
         accounts.set_language(service, visitor.account.id, chosen)
 
 
-async def _signed_in(request: Request, service: Service, name: str, password: str, target: str, kept: Form) -> Response:
+async def _signed_in(
+    request: Request, service: Service, name: str, password: str, target: str, kept: Form | None
+) -> Response:
+    """On to where the visitor wanted to go; `kept` waits there to be sent again."""
     client, old = request.headers.get("user-agent", ""), session_token(request.headers)
     new = await hashing(request, sign_in, service, name, password, client, address=address_of(request), old_token=old)
     if new.account.language is not None:
         use_language("zh" if new.account.language == "zh" else "en")
-    response = page(request, "send_again.html", next=target, kept=kept) if kept.pairs else see(target)
+    response = see(target) if kept is None else page(request, "send_again.html", next=target, kept=kept)
     set_session(response, request, new.token)
     return response
 
