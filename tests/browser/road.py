@@ -1,6 +1,7 @@
 """The road of a new user as clicks: one function for each step, in either language, with or without script."""
 
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,11 @@ def press(reader: Reader, what: Locator) -> None:
         what.click()
 
 
+def new_name(beginning: str) -> str:
+    """A name that no account has."""
+    return f"{beginning}-{secrets.token_hex(3)}"
+
+
 def sign_up(reader: Reader, name: str) -> None:
     """From the first page to an empty list of models."""
     page = reader.page
@@ -103,13 +109,13 @@ def wait_for_check(reader: Reader) -> None:
 
 
 def mend(reader: Reader) -> None:
-    """Mends a workbook with mistakes: what needs no asking at once, one cell by hand, one kind of rows left out."""
-    press(reader, reader.button("data_page.automatic"))
-    wait_for_check(reader)
+    """Mends a workbook with mistakes: one cell by hand, one kind of rows left out, and the rest at once."""
     look_at_kind(reader, "missing_answer")
     fill_cell(reader, {"en": "Yes, for five yuan.", "zh": "可以，包装费五元。"}[reader.language])
     wait_for_check(reader)
     leave_out(reader, "missing_question")
+    press(reader, reader.button("data_page.automatic"))
+    wait_for_check(reader)
 
 
 def look_at_kind(reader: Reader, kind: str) -> None:
@@ -129,9 +135,9 @@ def fill_cell(reader: Reader, text: str) -> None:
 
 
 def leave_out(reader: Reader, kind: str) -> None:
-    """Leaves out all rows of a kind, takes that back, and does it again."""
-    for verb in ("leave_all_out", "undo", "leave_all_out"):
-        if verb == "leave_all_out":
+    """Mends all rows of a kind alike, which leaves them out; takes that back, and does it again."""
+    for verb in ("fix_all", "undo", "fix_all"):
+        if verb == "fix_all":
             look_at_kind(reader, kind)
         press(reader, reader.button(f"data_page.{verb}"))
         wait_for_check(reader)

@@ -30,7 +30,9 @@ def faults(page: Page) -> list[str]:
     return [f"{fault['id']}: {node['target']} {node['failureSummary']}" for fault in found for node in fault["nodes"]]
 
 
-def walk(browse: Browse, running: Running, furniture: Furniture, language: Language) -> Iterator[tuple[Stop, Page, int]]:
+def walk(
+    browse: Browse, running: Running, furniture: Furniture, language: Language
+) -> Iterator[tuple[Stop, Page, int]]:
     """Opens one page after the other, each with the right visitor."""
     pages: dict[str, Page] = {}
     for stop in stops(furniture, language):

@@ -16,6 +16,7 @@ from postil.platform.accounts.accounts import create_account
 from postil.platform.adapters.trials import keep_answer, start_trial
 from postil.platform.service import open_service
 from postil.platform.settings import load_settings
+from tests.browser import road
 from tests.browser.conftest import Browse
 from tests.browser.road import Reader
 from tests.browser.watching import Watch
@@ -53,17 +54,18 @@ def victim(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Victim
     path = tmp_path_factory.mktemp("evil") / f"\"'{evil(1)}.xlsx"
     book.save(path)
     service = open_service(load_settings(running.data))
-    account = create_account(service, "victim", PASSWORD)
-    with running.client("victim") as browser:
+    name = road.new_name("victim")
+    account = create_account(service, name, PASSWORD)
+    with running.client(name) as browser:
         browser.post("/api/keys", json={"name": evil(6)})
-    with Client(running.address, running.key("victim")) as client:
+    with Client(running.address, running.key(name)) as client:
         data = client.check(client.upload(path, name=evil(7)))
         job = list(client.watch(client.train(data, settings=QUICK, name=evil(8)).id))[-1]
         assert job.state == "succeeded", job.error
     trial = start_trial(service, account.id, str(job.adapter_id), evil(9))
     for place, number in enumerate((10, 11)):
         keep_answer(service, account.id, trial.id, place, evil(number), "stop")
-    session = session_of(service, "victim")
+    session = session_of(service, name)
     service.database.engine.dispose()
     return Victim(session, data.id, job.id, str(job.adapter_id), trial.id)
 

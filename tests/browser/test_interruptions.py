@@ -104,7 +104,7 @@ def test_a_page_goes_on_when_the_web_process_and_then_everything_is_killed(
 def test_thirteen_tabs_of_one_training_all_go_on(
     browse: Browse, watch: Watch, running: Running, tmp_path: Path
 ) -> None:
-    session, job_id = begin(running, tmp_path, "tabs", LONG | {"training.epochs": 12})
+    session, job_id = begin(running, tmp_path, road.new_name("tabs"), LONG | {"training.epochs": 12})
     pages = [browse(running, session=session)]
     pages += [pages[0].context.new_page() for _ in range(12)]
     for page in pages:
@@ -142,7 +142,7 @@ def test_what_was_typed_outlives_its_session(
     browse: Browse, watch: Watch, running: Running, tmp_path: Path, has_script: bool
 ) -> None:
     watch.expect("status of 401")
-    name = f"ends-{has_script}".lower()
+    name = road.new_name("ends")
     service = opened_service(running)
     create_account(service, name, PASSWORD)
     session = session_of(service, name)
@@ -183,20 +183,20 @@ def test_a_part_of_a_page_that_is_asked_for_after_the_session_has_ended(
     browse: Browse, watch: Watch, running: Running, tmp_path: Path
 ) -> None:
     watch.expect("status of 401|Response Status Error Code 401")
-    service = opened_service(running)
-    create_account(service, "parts", PASSWORD)
-    session = session_of(service, "parts")
-    with Client(running.address, running.key("parts")) as client:
+    name, service = road.new_name("parts"), opened_service(running)
+    create_account(service, name, PASSWORD)
+    session = session_of(service, name)
+    with Client(running.address, running.key(name)) as client:
         data = client.check(client.upload(write_good_table(tmp_path, "en")))
     reader = Reader(browse(running, session=session), "en")
     page = reader.page
     page.goto(f"/data/{data.id}/settings?base=starter")
     page.locator("details.drawer summary").click()
     reader.field("train_page.drawer.name").fill("My own name")
-    lose_session(running, "parts")
+    lose_session(running, name)
     page.locator("#set-training-epochs").fill("2")
     page.locator("#set-training-epochs").press("Tab")  # asks for the plan anew
-    sign_in_again(reader, "parts")
+    sign_in_again(reader, name)
     expect(page.get_by_role("heading", level=1)).to_have_text(reader.words("train_page.settings.heading"))
     expect(reader.field("train_page.drawer.name")).to_have_value("My own name")
     expect(page.locator("#set-training-epochs")).to_have_value("2")

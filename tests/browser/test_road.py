@@ -43,7 +43,8 @@ def whole_road(reader: Reader, name: str, folder: Path, *, has_script: bool = Tr
     road.mend(reader)
     with page.expect_download() as download:
         reader.link("data_page.download").click()
-    corrected = load_workbook(download.value.path())
+    assert download.value.suggested_filename.endswith(".xlsx")
+    corrected = load_workbook(download.value.path().open("rb"))
     cells = [cell.value for row in corrected.active.rows for cell in row]
     assert {"en": "Yes, for five yuan.", "zh": "可以，包装费五元。"}[language] in cells
     assert {"en": "Where is your shop?", "zh": "店在哪里？"}[language] in cells  # without the blanks around it
@@ -64,7 +65,7 @@ def whole_road(reader: Reader, name: str, folder: Path, *, has_script: bool = Tr
 def test_from_sign_up_to_a_served_model(browse: Browse, running: Running, tmp_path: Path, language: Language) -> None:
     reader = Reader(browse(running, language), language, comes_again)
     page, began = reader.page, time.monotonic()
-    trial = whole_road(reader, f"road-{language}", tmp_path)
+    trial = whole_road(reader, road.new_name("road"), tmp_path)
 
     # the better answer is chosen, and one is corrected: a row more in the next version of the data
     trial.get_by_role("button", name=reader.words("try_page.alike")).click()
@@ -89,10 +90,9 @@ def test_from_sign_up_to_a_served_model(browse: Browse, running: Running, tmp_pa
     assert seconds < GROSS_SECONDS
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_whole_road_without_script(browse: Browse, running: Running, tmp_path: Path, language: Language) -> None:
-    reader = Reader(browse(running, language, has_script=False), language)
-    whole_road(reader, f"plain-{language}", tmp_path, has_script=False)
+def test_the_whole_road_without_script(browse: Browse, running: Running, tmp_path: Path) -> None:
+    reader = Reader(browse(running, "zh", has_script=False), "zh")
+    whole_road(reader, road.new_name("plain"), tmp_path, has_script=False)
 
 
 def tab_to(page: Page, what: Locator) -> None:
@@ -116,7 +116,7 @@ def test_the_main_road_with_the_keyboard_alone(browse: Browse, running: Running)
     reader = Reader(browse(running), "en")
     page = reader.page
     page.goto("/register")
-    page.keyboard.type("keys")  # the first field has the focus
+    page.keyboard.type(road.new_name("keys"))  # the first field has the focus
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     with page.expect_navigation(wait_until="load"):

@@ -35,6 +35,7 @@ _MISTAKES: dict[str, list[tuple[str | None, str | None]]] = {
     "en": [
         ("Do you wrap presents?", None),
         (None, "Yes, every day from nine to eight."),
+        (None, "On the left, behind the scales."),
         ("  Where is your shop?  ", "In the old town, \u200bnext to the bridge.  "),
         ("May I return a tin?", "#N/A"),
         ("Whom do I call about my order?", "Please call Mr Lin on 138 0013 8000."),
@@ -44,6 +45,7 @@ _MISTAKES: dict[str, list[tuple[str | None, str | None]]] = {
     "zh": [
         ("可以包装成礼物吗？", None),
         (None, "可以，每天九点到二十点营业。"),
+        (None, "左手边，秤的后面。"),
         ("  店在哪里？  ", "在老城区，\u200b桥的旁边。  "),
         ("可以退货吗？", "#N/A"),
         ("订单的事找谁？", "请打林先生的电话 13800138000。"),
