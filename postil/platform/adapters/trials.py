@@ -25,7 +25,7 @@ from postil.platform.store.tables import Adapter, Trial, TrialAnswer
 
 SAME = "same"
 MOST_QUESTION_CHARS, MOST_TURNS, MOST_TRIALS = 20_000, 40, 5000
-MOST_ANSWER_TOKENS = 512
+MOST_ANSWER_TOKENS = 400
 LIKELIEST: Mapping[str, float] = {"temperature": 0.0, "top_p": 1.0}
 """As the answers of the result were written: each time the likeliest word."""
 FREER: Mapping[str, float] = {"temperature": 0.7, "top_p": 0.9}

@@ -11,7 +11,7 @@ NO_KEY = "pk_..."
 
 def openai_snippet(address: str, key: str, model: str, question: str) -> Snippet:
     """Three lines for the unmodified `openai` client."""
-    client = python_call("OpenAI", base_url=f"{address}/v1", api_key=key)
+    client = f"OpenAI(base_url={python_value(f'{address}/v1')}, api_key={python_value(key)})"
     messages = python_value([{"role": "user", "content": question}])
     asked = f"client.chat.completions.create(model={python_value(model)}, messages={messages})"
     text = f"from openai import OpenAI\nclient = {client}\nprint({asked}.choices[0].message.content)"

@@ -142,7 +142,12 @@ def test_a_conversation_goes_on_by_each_sides_own_answers(shop: Shop) -> None:
             {"role": "assistant", "content": before.text},
             {"role": "user", "content": "And number 4?"},
         ]
-        asked = {"model": now.adapter_id or "starter", "messages": messages, "temperature": 0, "max_tokens": 512}
+        asked = {
+            "model": now.adapter_id or "starter",
+            "messages": messages,
+            "temperature": 0,
+            "max_tokens": trials.MOST_ANSWER_TOKENS,
+        }
         assert (
             shop.browser.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"] == now.text
         )

@@ -37,6 +37,7 @@ def test_a_key_is_made_here_and_shown_once(anna: TestClient, service: Service, a
     assert made.status_code == 200 and made.headers["cache-control"] == "no-store"
     secret = codes_of(made.text)[0]
     assert secret.startswith("pk_") and all(secret in code for code in codes_of(made.text)[1:4])
+    assert len(codes_of(made.text)[1].splitlines()) == 3
     (key,) = list_keys(service, account_of(anna))
     assert (key.name, key.scopes) == ("till", ("chat",))
     assert secret not in anna.get(f"/models/{adapter}/use").text
