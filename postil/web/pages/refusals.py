@@ -77,7 +77,8 @@ async def ask_to_sign_in(scope: Scope, receive: Receive, send: Send) -> None:
         target = path if is_kept else here(request)
         response = page(request, "sign_in.html", 401, name="", next=target, kept=kept, trouble=None, is_again=is_kept)
         # a form that script has sent for a part of its page: the whole page waits for the session
-        response.headers.update({"hx-retarget": "body", "hx-reswap": "innerHTML"})
+        whole = {"hx-retarget": "body", "hx-reswap": "innerHTML", "hx-reselect": ".skip, header.top, #main"}
+        response.headers.update(whole)
     await response(scope, receive, send)
 
 
