@@ -40,7 +40,7 @@ class Wire:
 def test_every_page_is_light_and_soon_there(
     browser: Browser, running: Running, furniture: Furniture, watch: Watch, language: Language
 ) -> None:
-    watch.expect("status of 404.*/models/none")
+    watch.expect("status of 404.*/(models|links)/none")
     lines, troubles = [], []
     for stop in stops(furniture, language):
         # a context of its own for each: nothing is in its cache
