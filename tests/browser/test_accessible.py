@@ -18,6 +18,7 @@ from tools.browser import missing_glyphs
 from tools.tour.furniture import Furniture
 from tools.tour.stops import Stop, session_for, stops
 
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the service and all that lies in it
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 RUN_AXE = "() => axe.run(document, {preload: false, resultTypes: ['violations']})"
 

@@ -23,6 +23,8 @@ from tests.browser.watching import Watch
 from tests.web.running import PASSWORD, Running
 from tools.tour.furniture import QUICK, session_of
 
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the service and all that lies in it
+
 
 def evil(number: int) -> str:
     """Markup that would speak up if it were taken for markup."""

@@ -24,6 +24,7 @@ from tests.web.running import PASSWORD, Running, run_service
 from tools.tour.content import write_good_table, write_talks
 from tools.tour.furniture import session_of
 
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the service and all that lies in it
 LOST = r"ERR_CONNECTION_|ERR_EMPTY_RESPONSE|ERR_SOCKET|status of 50[0-9]|Response Status Error Code|htmx"
 LONG = {"training.epochs": 30, "training.batch_rows": 2, "training.save_every": 5, "evaluation.max_answers": 0}
 

@@ -21,6 +21,7 @@ from tests.browser.road import Reader
 from tests.web.running import PASSWORD, Running
 from tools.tour.content import write_mistaken_workbook
 
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the service and all that lies in it
 GROSS_SECONDS = 8 * 60
 QUESTION = {"en": "How much is Dragon Well?", "zh": "龙井多少钱？"}
 

@@ -14,6 +14,7 @@ from tools.browser import LOCALES
 from tools.tour.furniture import Furniture
 from tools.tour.stops import session_for, stops
 
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the service and all that lies in it
 MOST_BYTES = 120_000
 GROSS_SECONDS = 3.0
 SETTLE_MS = 400
