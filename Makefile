@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 CORPUS ?= ../shared/corpus
 STARTER_OUT ?= runs/starter
 
-.PHONY: demo test check slow services fuzz starter wheel schema clean
+.PHONY: demo test check slow services fuzz screens starter wheel schema clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/postil demo
@@ -37,6 +37,10 @@ services: $(BIN)/python
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.fuzz
 	$(BIN)/python -m tools.crash --kills 500
+
+# Pictures of every page, in both languages and themes, narrow and wide (tools/screens.py).
+screens: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.screens docs/screens
 
 # The starter base model, from the corpus to the exported weights: hours. See tools/starter.
 starter: $(VENV)/.installed-dev
