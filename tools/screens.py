@@ -97,7 +97,7 @@ def _take(page: Page, stop: Stop, name: str, album: Album) -> None:
 
 
 def save(album: Album, out: Path) -> int:
-    """Writes all pictures as WebP, with the best look with which they are small enough together; returns their bytes."""
+    """Writes all pictures as WebP, in the best look in which they are small enough together; returns their bytes."""
     for colours, tallest in LOOKS:
         packed, num_bytes = {}, 0
         for name, picture in album.pictures.items():
