@@ -77,11 +77,12 @@ def take_all(browser: Browser, address: str, furniture: Furniture, only: str = "
                     with visit(browser, address, language, theme, width, session) as context:
                         page = context.new_page()
                         for stop in wanted:
-                            _take(page, stop, f"{stop.name}-{language}-{theme}-{width}", album)
+                            take(page, stop, f"{stop.name}-{language}-{theme}-{width}", album)
     return album
 
 
-def _take(page: Page, stop: Stop, name: str, album: Album) -> None:
+def take(page: Page, stop: Stop, name: str, album: Album) -> None:
+    """Puts the picture of a page into the album, and what is wrong with the page."""
     answer = page.goto(stop.path)
     assert answer is not None
     if answer.status != stop.status:
