@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="pages whose name holds this")
     parser.add_argument("--unfinished", action="store_true", help="pages that are not there yet are no trouble")
     given = parser.parse_args()
-    with TemporaryDirectory() as folder, run_service(Path(folder) / "data") as running, open_browser() as browser:
+    with TemporaryDirectory(prefix="postil-") as folder, run_service(Path(folder) / "data") as running, open_browser() as browser:
         began = time.monotonic()
         furniture = furnish(running.address, running.data, {})
         print(f"furnished in {time.monotonic() - began:.0f} s")

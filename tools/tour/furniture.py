@@ -76,9 +76,9 @@ def furnish(address: str, data: Path, settings: Mapping[str, Any] = QUICK) -> Fu
     try:
         with TemporaryDirectory() as folder:
             homes = {language: _home(service, address, Path(folder), language, settings) for language in LANGUAGES}
-        create_account(service, "root-of-all", PASSWORD, role="admin")
+        create_account(service, "lin", PASSWORD, role="admin")
         create_account(service, "newcomer", PASSWORD)
-        return Furniture(homes, session_of(service, "root-of-all"), session_of(service, "newcomer"))
+        return Furniture(homes, session_of(service, "lin"), session_of(service, "newcomer"))
     finally:
         service.database.engine.dispose()
 
