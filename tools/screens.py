@@ -26,8 +26,10 @@ from tools.tour.stops import Stop, session_for, stops
 THEMES = ("light", "dark")
 WIDTHS = {390: 844, 1200: 900}
 MOST_BYTES = 3_000_000
-LOOKS = ((32, 2400), (16, 2400), (16, 1800), (16, 1400), (10, 1200))
+LOOKS = ((64, 2000), (48, 1800), (48, 1500), (48, 1200), (48, 1000))
 """(colours, tallest picture in pixels, which a longer page is cut to), the best first."""
+SHARE_OF_WIDE = 2 / 3
+"""To which pictures of wide windows are made smaller; telephones' stay as they are."""
 
 
 @dataclass
@@ -121,8 +123,13 @@ def _packed(picture: bytes, colours: int, tallest: int) -> bytes:
     """Few colours without loss: pages are flat, and their text stays sharp in half the bytes of a photo's way."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image = image.crop((0, 0, image.width, min(image.height, tallest)))
+    if image.width > min(WIDTHS):
+        size = round(image.width * SHARE_OF_WIDE), round(image.height * SHARE_OF_WIDE)
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    # rare colours, such as of a button, count as much as frequent ones
+    few = image.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     small = io.BytesIO()
-    image.quantize(colours, dither=Image.Dither.NONE).convert("RGB").save(small, "webp", lossless=True, quality=90)
+    few.convert("RGB").save(small, "webp", lossless=True, quality=90)
     return small.getvalue()
 
 
@@ -133,7 +140,11 @@ def main() -> int:
     parser.add_argument("--only", default="", help="pages whose name holds this")
     parser.add_argument("--unfinished", action="store_true", help="pages that are not there yet are no trouble")
     given = parser.parse_args()
-    with TemporaryDirectory(prefix="postil-") as folder, run_service(Path(folder) / "data") as running, open_browser() as browser:
+    with (
+        TemporaryDirectory(prefix="postil-") as folder,
+        run_service(Path(folder) / "data") as running,
+        open_browser() as browser,
+    ):
         began = time.monotonic()
         furniture = furnish(running.address, running.data, {})
         print(f"furnished in {time.monotonic() - began:.0f} s")
