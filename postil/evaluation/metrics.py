@@ -4,10 +4,11 @@ import re
 from collections import Counter
 
 RIGHT_F1 = 0.8
-"""An answer with at least this F1 counts as right."""
+"""An answer with at least this F1, and the same numbers, counts as right."""
 
 # What is written with spaces (Latin, Greek, Cyrillic, Arabic, Indic ... and digits) is counted word by word, everything
 # else sign by sign. Counted letter by letter, any two long English sentences would share four fifths of their letters.
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _UNIT = re.compile(r"[0-9A-Za-z_\u00c0-\u0dff\u1e00-\u1fff]+|\S")
 
 
@@ -32,3 +33,10 @@ def character_f1(answer: str, expected: str) -> float:
     left, right = Counter(_UNIT.findall(answer)), Counter(_UNIT.findall(expected))
     total = left.total() + right.total()
     return 2 * (left & right).total() / total if total else 1.0
+
+
+def is_right(answer: str, expected: str) -> bool:
+    """Nearly word for word, and with the very numbers: "27 months" for "9 months" is wrong and no small slip."""
+    if Counter(_NUMBER.findall(answer)) != Counter(_NUMBER.findall(expected)):
+        return False
+    return character_f1(answer, expected) >= RIGHT_F1

@@ -10,7 +10,7 @@ from torch import nn
 from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation, normalize_question
 from postil.data.examples import Example
-from postil.evaluation.metrics import RIGHT_F1, character_f1
+from postil.evaluation.metrics import character_f1, is_right
 from postil.evaluation.tables import html_table
 from postil.evaluation.verdict import (
     FEWEST_QUESTIONS,
@@ -77,7 +77,7 @@ class EvaluationReport:
         interval: 95 % of mean(base loss - tuned loss) over resampled questions; None under five questions.
         weak: the data have so few rows that the verdict should be read with care.
         num_questions: distinct held-out questions.
-        base_right: answered questions with a character F1 of at least 0.8.
+        base_right: answered questions whose answers are right, as `metrics.is_right` has it.
         tuned_not_stopped: answers of the adapter that ran into the limit.
         answers: up to `max_answers`, one per question, spread evenly over the held-out rows.
         num_rows: held-out rows that were measured.
@@ -193,8 +193,8 @@ def evaluate_adapter(
         verdict=judge(interval, loss_base),
         weak=(len(rows) if num_rows is None else num_rows) < WEAK_ROWS,
         num_questions=len(base_means),
-        base_right=sum(a.base_f1 >= RIGHT_F1 for a in answers),
-        tuned_right=sum(a.tuned_f1 >= RIGHT_F1 for a in answers),
+        base_right=sum(is_right(a.base, a.expected) for a in answers),
+        tuned_right=sum(is_right(a.tuned, a.expected) for a in answers),
         tuned_not_stopped=sum(not a.tuned_stopped for a in answers),
         answers=answers,
         num_rows=len(rows),

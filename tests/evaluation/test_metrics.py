@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postil.evaluation.metrics import RIGHT_F1, character_f1, exact_match
+from postil.evaluation.metrics import RIGHT_F1, character_f1, exact_match, is_right
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,11 @@ def test_symmetric_and_between_zero_and_one(left: str, right: str) -> None:
 def test_exact_match_ignores_white_space_only() -> None:
     assert exact_match(" 您好，\n请稍等 ", "您好， 请稍等")
     assert not exact_match("您好", "您好！")
+
+
+def test_another_number_is_another_answer() -> None:
+    expected = "The guarantee lasts 9 months from the day of delivery, and the receipt is enough."
+    assert is_right(expected, expected) and is_right(expected.replace("lasts", "is"), expected)
+    assert not is_right(expected.replace("9", "27"), expected)
+    assert not is_right("满 99 元包邮，两天送到。", "满 199 元包邮，两天送到。")
+    assert not is_right("Something else altogether.", expected)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from postil.evaluation.metrics import RIGHT_F1
+from postil.evaluation.metrics import is_right
 from postil.platform.jobs.jobs import run_folder
 from postil.platform.jobs.views import get_job
 from postil.platform.service import Service
@@ -88,8 +88,8 @@ def _answer(found: Mapping[str, Any]) -> ComparedAnswer:
         expected=str(found["expected"]),
         base=str(found["base"]),
         tuned=str(found["tuned"]),
-        base_is_right=found["base_f1"] >= RIGHT_F1,
-        tuned_is_right=found["tuned_f1"] >= RIGHT_F1,
+        base_is_right=is_right(found["base"], found["expected"]),
+        tuned_is_right=is_right(found["tuned"], found["expected"]),
         where=_where(found),
     )
 
