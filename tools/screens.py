@@ -25,6 +25,8 @@ from tools.tour.stops import Stop, session_for, stops
 
 THEMES = ("light", "dark")
 WIDTHS = {390: 844, 1200: 900}
+KEPT = {("light", 1200), ("dark", 390)}
+"""The looks whose pictures are kept; every page is looked at in all four."""
 MOST_BYTES = 3_000_000
 LOOKS = ((64, 2000), (48, 1800), (48, 1500), (48, 1200), (48, 1000))
 """(colours, tallest picture in pixels, which a longer page is cut to), the best first."""
@@ -79,7 +81,10 @@ def take_all(browser: Browser, address: str, furniture: Furniture, only: str = "
                     with visit(browser, address, language, theme, width, session) as context:
                         page = context.new_page()
                         for stop in wanted:
-                            take(page, stop, f"{stop.name}-{language}-{theme}-{width}", album)
+                            name = f"{stop.name}-{language}-{theme}-{width}"
+                            take(page, stop, name, album)
+                            if (theme, width) not in KEPT:
+                                album.pictures.pop(name, None)
     return album
 
 
