@@ -47,7 +47,7 @@ def test_two_answers_side_by_side_a_vote_and_a_better_answer(
     trial.get_by_role("button", name="Tea shop", exact=True).click()
     expect(trial.get_by_text("Your choice")).to_be_visible()
     expect(page.locator("#votes")).to_contain_text("Your choice on")
-    assert page.evaluate("document.activeElement.closest('article.trial') !== null"), "the keyboard goes on there"
+    expect(page.locator("article.trial:focus-within")).to_have_count(1)  # the keyboard goes on there
     trial.get_by_text("Correct this answer").click()
     trial.get_by_label("What it should have answered").fill("A tin of Dragon Well costs 53 yuan.")
     trial.get_by_role("button", name="Add to my data").click()
