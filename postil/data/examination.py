@@ -1,4 +1,4 @@
-"""All that a service wants to know of a file at once: the report, the profile, the first examples and the tokens.
+"""All that a service wants to know of a file at once: the report, the first rows, the profile and the tokens.
 
 Runs in the sandboxed child (`files/sandbox_child.py`), which sends its parts on; no part is larger than a frame.
 """
@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from postil.data.checks.fixes import apply_fix
 from postil.data.checks.overlay import BY_HAND, Edit, Overlay
-from postil.data.checks.plain_problems import plain_place, plain_problem
-from postil.data.conversations import Conversation
+from postil.data.checks.plain_problems import plain_problem
 from postil.data.corrected.settling import settle
 from postil.data.options import ReadOptions
 from postil.data.profile import Profile, profile_conversations
@@ -23,10 +22,12 @@ from postil.data.reports import ValidationReport
 from postil.data.shapes.record import Record
 from postil.data.token_counts import TokenCounter
 from postil.data.validation import validate_dataset
+from postil.data.viewing import plain_conversation, view_rows
 from postil.errors import DataError
 from postil.problems import Place, Problem
 
-MOST_EXAMPLE_CHARS = 2000
+MOST_KEPT_ROWS, MOST_KEPT_CHARS = 1000, 2_000_000
+"""Rows are kept as a page shows them until there are so many, or so long; a page of them needs no second reading."""
 _NUM_EXAMPLES = 5
 _NUM_IN_FRAME = 500
 
@@ -53,7 +54,9 @@ class Wanted:
 
 
 def examine(path: Path, options: ReadOptions, name: str, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """Yields {"edits": [...]}, {"problems": [...]}, {"tokens": [...]} in pieces, then {"summary": {...}} once.
+    """Yields {"edits": [...]}, {"problems": [...]}, {"rows": [...]}, {"tokens": [...]} in pieces.
+
+    Then once {"summary": {...}, "has_all_rows": whether the rows are all that the file holds}.
 
     Raises:
         DataError: the file cannot be read, or an edit by hand is for a cell that is not there.
@@ -71,13 +74,28 @@ def examine(path: Path, options: ReadOptions, name: str, wanted: Wanted) -> Iter
         yield {"edits": [edit.as_dict() for edit in edits]}
     for problems in _pieces(report.problems):
         yield {"problems": [plain_problem(problem) for problem in problems]}
+    kept, has_all_rows = _first_rows(view_rows(path, options, name, overlay, limit=MOST_KEPT_ROWS + 1))
+    for shown in _pieces(kept):
+        yield {"rows": shown}
     counts = TokenCounter(wanted.tokenizer).count(report.conversations, wanted.token_seconds)
     for rows in _pieces(counts.rows.tolist()):
         yield {"tokens": list(rows)}
     profile = None
     if report.conversations:
         profile = profile_conversations(report.conversations, report.kind, purpose=wanted.purpose)
-    yield {"summary": _summary(report, profile, counts.as_dict())}
+    yield {"summary": _summary(report, profile, counts.as_dict()), "has_all_rows": has_all_rows}
+
+
+def _first_rows(rows: Iterator[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+    """Rows up to the limits, and whether they are all."""
+    kept: list[dict[str, Any]] = []
+    num_chars = 0
+    for row in rows:
+        num_chars += sum(len(cell["text"]) for cell in row["cells"])
+        if len(kept) == MOST_KEPT_ROWS or num_chars > MOST_KEPT_CHARS:
+            return kept, False
+        kept.append(row)
+    return kept, True
 
 
 def _summary(report: ValidationReport, profile: Profile | None, tokens: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,23 +130,6 @@ def _plain_profile(profile: Profile) -> dict[str, Any]:
     """Evidence as keys, so that it can be said in any language."""
     evidence = [{"key": e.key, "values": e.values} for e in profile.evidence]
     return {**profile.as_dict(), "evidence": evidence}
-
-
-def plain_conversation(conversation: Conversation) -> dict[str, Any]:
-    """A conversation to be shown; what is very long is cut, and says so."""
-    return {
-        "place": plain_place(conversation.place),
-        "messages": [
-            {
-                "role": m.role,
-                "content": m.content[:MOST_EXAMPLE_CHARS],
-                "is_cut": len(m.content) > MOST_EXAMPLE_CHARS,
-                "weight": m.weight,
-                "calls": [call.name for call in m.tool_calls],
-            }
-            for m in conversation.messages
-        ],
-    }
 
 
 def _refuse_lost_edits(records: Records, overlay: Overlay) -> None:

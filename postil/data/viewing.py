@@ -1,6 +1,6 @@
 """Rows of a file as a page shows them: what stands in each cell, what it says, and whether an edit touches it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,12 +11,13 @@ import msgspec
 from postil.data.checks.overlay import Overlay
 from postil.data.checks.plain_problems import plain_place
 from postil.data.conversations import Conversation
-from postil.data.examination import plain_conversation
 from postil.data.options import ReadOptions
 from postil.data.records import read_records
 from postil.data.shapes.formats import read_messages
 from postil.data.shapes.record import Record
 from postil.problems import Place, Problem
+
+MOST_SHOWN_CHARS = 2000
 
 
 def view_rows(
@@ -29,7 +30,9 @@ def view_rows(
     limit: int = 20,
     places: Collection[Place] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Yields a row at a time: place, cells, messages, and whether it is edited or left out.
+    """Yields a row at a time: place, stands_at, cells, messages, and whether it is edited or left out.
+
+    `stands_at` lists every place of the row: its own, those of rows that were joined to it, those of its messages.
 
     Args:
         offset: so many rows are passed over.
@@ -39,22 +42,42 @@ def view_rows(
         DataError: the file cannot be read.
     """
     records = overlay.laid_over(read_records(path, options, name))
-    rows = (item for item in records if _is_row(item) and (not places or _stands_at(item, places)))
+    rows = (item for item in _one_a_row(records) if not places or not _stands_at(item).isdisjoint(places))
     for item in islice(rows, offset, offset + limit):
         yield _broken_row(item, overlay) if isinstance(item, Problem) else _row(item, overlay)
 
 
-def _is_row(item: Record | Problem) -> bool:
-    return isinstance(item, Record) or (item.severity == "error" and item.place.row > 0)
+def plain_conversation(conversation: Conversation) -> dict[str, Any]:
+    """A conversation to be shown; what is very long is cut, and says so."""
+    return {
+        "place": plain_place(conversation.place),
+        "messages": [
+            {
+                "role": m.role,
+                "content": m.content[:MOST_SHOWN_CHARS],
+                "is_cut": len(m.content) > MOST_SHOWN_CHARS,
+                "weight": m.weight,
+                "calls": [call.name for call in m.tool_calls],
+            }
+            for m in conversation.messages
+        ],
+    }
 
 
-def _stands_at(item: Record | Problem, places: Collection[Place]) -> bool:
-    if item.place in places:
-        return True
+def _one_a_row(items: Iterable[Record | Problem]) -> Iterator[Record | Problem]:
+    """Records, and rows that are none; of several things that are wrong with such a row the first stands for it."""
+    last: Place | None = None
+    for item in items:
+        if isinstance(item, Record) or (item.severity == "error" and item.place.row > 0 and item.place != last):
+            last = item.place
+            yield item
+
+
+def _stands_at(item: Record | Problem) -> set[Place]:
     if isinstance(item, Problem):
-        return False
-    rows = {replace(item.place, row=row) for row in item.rows} | {d.place for d in item.turns if d.place}
-    return not rows.isdisjoint(places)
+        return {item.place}
+    rows = {replace(item.place, row=row) for row in item.rows}
+    return {item.place} | rows | {draft.place for draft in item.turns if draft.place}
 
 
 def _broken_row(problem: Problem, overlay: Overlay) -> dict[str, Any]:
@@ -62,6 +85,7 @@ def _broken_row(problem: Problem, overlay: Overlay) -> dict[str, Any]:
     cell = {"place": plain_place(problem.place), "column": problem.column or "", "text": problem.excerpt}
     return {
         "place": plain_place(problem.place),
+        "stands_at": [plain_place(problem.place)],
         "cells": [cell],
         "messages": [],
         "is_edited": overlay.touches(problem.place),
@@ -75,6 +99,7 @@ def _row(record: Record, overlay: Overlay) -> dict[str, Any]:
     messages = read_messages(shown).messages
     return {
         "place": plain_place(record.place),
+        "stands_at": [plain_place(place) for place in _stands_at(record)],
         "cells": list(_cells(shown)),
         "messages": plain_conversation(Conversation(messages, record.place))["messages"] if messages else [],
         "is_edited": after is not record or overlay.touches(record.place),

@@ -41,10 +41,17 @@ def file(tmp_path: Path) -> Path:
 
 def found(file: Path, *edits: Edit, fixes: tuple[str, ...] = (), seconds: float = 60.0) -> dict[str, list[Any]]:
     wanted = Wanted(Overlay(fingerprint(file), edits), fixes, None, STARTER, seconds)
-    parts: dict[str, list[Any]] = {"edits": [], "problems": [], "tokens": [], "summary": []}
+    parts: dict[str, list[Any]] = {
+        "edits": [],
+        "problems": [],
+        "rows": [],
+        "tokens": [],
+        "summary": [],
+        "has_all_rows": [],
+    }
     for part in examine(file, ReadOptions(), "faq.csv", wanted):
         for name, value in part.items():
-            parts[name] += [value] if name == "summary" else value
+            parts[name] += value if isinstance(value, list) else [value]
     return parts
 
 
@@ -58,6 +65,18 @@ def test_everything_at_once(file: Path) -> None:
     assert len(parts["tokens"]) == 3 and summary["tokens"]["total"] == sum(parts["tokens"])
     assert parts["edits"] == [] and json.dumps(summary)
     assert summary["profile"]["evidence"][0]["key"].startswith("data.profile.")
+    assert [row["place"] for row in parts["rows"]] == [["faq.csv", row, None] for row in (2, 3, 4, 5)]
+    assert parts["has_all_rows"] == [True]
+
+
+def test_rows_are_kept_up_to_a_number_and_a_length(tmp_path: Path) -> None:
+    path = tmp_path / "many"
+    path.write_text("question,answer\n" + "".join(f"What is {n}?,It is {n}\n" for n in range(1001)), "utf-8")
+    many = found(path)
+    assert (len(many["rows"]), many["has_all_rows"]) == (1000, [False])
+    path.write_text("question,answer\n" + "".join(f"What is {n}?,{n}{'x' * 9000}\n" for n in range(300)), "utf-8")
+    long = found(path)
+    assert 200 < len(long["rows"]) < 300 and long["has_all_rows"] == [False]
 
 
 def test_fixes_are_added_until_nothing_is_left(file: Path) -> None:
@@ -96,10 +115,17 @@ def test_the_child_sends_the_same(file: Path) -> None:
         "language": "en",
         "scratch": str(file.parent),
     }
-    parts: dict[str, list[Any]] = {"edits": [], "problems": [], "tokens": [], "summary": []}
+    parts: dict[str, list[Any]] = {
+        "edits": [],
+        "problems": [],
+        "rows": [],
+        "tokens": [],
+        "summary": [],
+        "has_all_rows": [],
+    }
     for part in run_in_child("examine", arguments, Limits(file_bytes=1 << 20)):
         for name, value in part.items():
-            parts[name] += [value] if name == "summary" else value
+            parts[name] += value if isinstance(value, list) else [value]
     assert json.loads(json.dumps(parts)) == json.loads(json.dumps(found(file, fixes=("*",))))
 
 

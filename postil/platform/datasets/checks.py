@@ -77,6 +77,8 @@ class _Found:
 
     edits: list[Edit] = field(default_factory=list)
     problems: list[Any] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
+    has_all_rows: bool = False
     tokens: list[int] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
@@ -185,6 +187,8 @@ def _examine_once(service: Service, task: _Task) -> _Found:
     for part in run_on_original(service, "examine", task.original, task.options, arguments):
         found.edits += read_edits(part.get("edits", ()))
         found.problems += part.get("problems", ())
+        found.rows += part.get("rows", ())
+        found.has_all_rows |= part.get("has_all_rows", False)
         found.tokens += part.get("tokens", ())
         found.summary |= part.get("summary", {})
     return found
@@ -195,6 +199,7 @@ def _keep(service: Service, task: _Task, found: _Found) -> bool:
     key = f"{storage_prefix(task.original.dataset_id)}/v{task.number}"
     overlay = Overlay(task.original.sha256, tuple(found.edits))
     service.storage.write(f"{key}/problems.jsonl", _lines(found.problems))
+    service.storage.write(f"{key}/rows.jsonl", _lines([{"has_all_rows": found.has_all_rows}, *found.rows]))
     service.storage.write(f"{key}/tokens.json", [json.dumps(found.tokens).encode()])
     service.storage.write(f"{key}/overlay.json", [json.dumps(overlay.as_dict(), ensure_ascii=False).encode()])
     own = [edit.as_dict() for edit in found.edits[task.base_edits :]]
@@ -238,7 +243,7 @@ def _end(session: Any, task: _Task, state: str, error: dict[str, Any] | None) ->
     return bool(done.rowcount)
 
 
-def _lines(problems: Iterable[Any]) -> Iterator[bytes]:
-    """One problem a line, its code first: what is of other codes is passed over unread."""
-    for problem in problems:
-        yield json.dumps(problem, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+def _lines(values: Iterable[Any]) -> Iterator[bytes]:
+    """One value a line; of a problem its code comes first: what is of other codes is passed over unread."""
+    for value in values:
+        yield json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"

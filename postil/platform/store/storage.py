@@ -229,6 +229,14 @@ class LocalStorage:
         return freed
 
 
+def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of an object that has been opened, without their ends; what follows the last end is none."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+
+
 def in_megabytes(num_bytes: int) -> str:
     """A limit in words, as the shell and the pages say sizes."""
     megabytes = num_bytes / 1e6

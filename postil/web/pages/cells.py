@@ -12,7 +12,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, Response
 
 from postil.errors import PostilError
-from postil.platform.datasets import edits, reports
+from postil.platform.datasets import edits
+from postil.platform.datasets.rows import Cell, PreviewRow, preview
 from postil.platform.datasets.views import DatasetView, get_dataset
 from postil.platform.service import Service
 from postil.problems import Place
@@ -104,10 +105,10 @@ async def _form(
     """The row as it stands now; after a refusal with why, and with what was typed."""
     view = await anyio.to_thread.run_sync(get_dataset, service, account_id, dataset_id)
 
-    def read() -> tuple[reports.PreviewRow, ...]:
-        return reports.preview(service, account_id, dataset_id, view.version, limit=1, places=[wanted.place])
+    def read() -> tuple[PreviewRow, ...]:
+        return preview(service, account_id, dataset_id, view.version, limit=1, places=[wanted.place])
 
-    rows: tuple[reports.PreviewRow, ...] = ()
+    rows: tuple[PreviewRow, ...] = ()
     if wanted.place.row and view.version:
         rows = await checking(request, account_id, read)
     reply = None if trouble is None else told(trouble)
@@ -129,7 +130,7 @@ async def _form(
     )
 
 
-def _ordered(cells: tuple[reports.Cell, ...], wanted: _Wanted) -> list[reports.Cell]:
+def _ordered(cells: tuple[Cell, ...], wanted: _Wanted) -> list[Cell]:
     """The cell that is to blame first."""
     return sorted(cells, key=lambda cell: (cell.column, cell.place.row) != (wanted.column, wanted.place.row))
 

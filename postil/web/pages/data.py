@@ -13,6 +13,7 @@ from postil.data.purposes import DATA_PURPOSES
 from postil.errors import PostilError
 from postil.language import say
 from postil.platform.datasets import reports
+from postil.platform.datasets.rows import PreviewRow, preview
 from postil.platform.datasets.views import DatasetView, find_same_file, get_dataset, list_datasets, list_versions
 from postil.platform.service import Service
 from postil.web.auth import Reader, TheService
@@ -87,9 +88,9 @@ async def look_at_rows(
     """The rows as they will be learned, page by page."""
     account_id = visitor.account.id
 
-    def read() -> tuple[DatasetView, tuple[reports.PreviewRow, ...]]:
+    def read() -> tuple[DatasetView, tuple[PreviewRow, ...]]:
         view = get_dataset(service, account_id, dataset_id)
-        found = reports.preview(service, account_id, dataset_id, offset=offset, limit=_ROWS_IN_PAGE)
+        found = preview(service, account_id, dataset_id, offset=offset, limit=_ROWS_IN_PAGE)
         return view, found
 
     view, rows = await checking(request, account_id, read)

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from postil.platform.datasets import datasets as kept
 from postil.platform.datasets import reports as reports
 from postil.platform.datasets import views as views
+from postil.platform.datasets.rows import preview
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.document import REST_ERRORS
 from postil.web.downloads import attachment
@@ -88,7 +89,7 @@ async def rows(
     account_id = visitor.account.id
 
     def look() -> Any:
-        return reports.preview(service, account_id, dataset_id, version, offset=offset, limit=limit)
+        return preview(service, account_id, dataset_id, version, offset=offset, limit=limit)
 
     return {"rows": await checking(request, account_id, look)}
 
@@ -102,7 +103,7 @@ async def rows_at(
     places = [place_of(place) for place in body.places]
 
     def look() -> Any:
-        return reports.preview(service, account_id, dataset_id, body.version, limit=len(places), places=places)
+        return preview(service, account_id, dataset_id, body.version, limit=len(places), places=places)
 
     return {"rows": await checking(request, account_id, look)}
 

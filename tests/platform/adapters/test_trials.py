@@ -16,7 +16,7 @@ from postil.platform.adapters.trial_views import TrialView, Votes
 from postil.platform.datasets.checks import check_dataset
 from postil.platform.datasets.datasets import delete_dataset
 from postil.platform.datasets.edits import leave_out
-from postil.platform.datasets.reports import preview
+from postil.platform.datasets.rows import preview
 from postil.platform.datasets.views import get_dataset
 from postil.platform.service import Service
 from postil.platform.store.tables import Adapter, Trial, TrialAnswer

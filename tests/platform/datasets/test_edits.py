@@ -17,7 +17,8 @@ from postil.platform.datasets import edits as edits
 from postil.platform.datasets.checks import check_dataset
 from postil.platform.datasets.datasets import training_source
 from postil.platform.datasets.options import DatasetOptions
-from postil.platform.datasets.reports import corrected_file, get_report, preview
+from postil.platform.datasets.reports import corrected_file, get_report
+from postil.platform.datasets.rows import preview
 from postil.platform.datasets.uploads import start_upload
 from postil.platform.datasets.views import DatasetView, get_dataset, list_versions
 from postil.platform.service import Service
