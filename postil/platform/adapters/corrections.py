@@ -1,4 +1,11 @@
-"""A better answer, given while an adapter was tried: it becomes a row of the next version of the data it came from."""
+"""A better answer, given while an adapter was tried: it becomes a row of the next version of the data it came from.
+
+The row and the note on the trial are written together, so that nothing in between can add it twice.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy.orm import Session
 
 from postil.errors import ConflictError, MissingInputError
 from postil.platform.adapters.trial_views import TrialView, conversation, own_trial
@@ -23,13 +30,17 @@ def correct_answer(service: Service, account_id: str, adapter_id: str, trial_id:
         UsageError: the answer is empty, or longer than a cell may be.
     """
     dataset_id = _own_data(service, account_id, adapter_id)
-    trial = get_trial(service, account_id, adapter_id, trial_id)
+    trial, given = get_trial(service, account_id, adapter_id, trial_id), answer.strip()
     if trial.corrected_version is not None:
         raise ConflictError("platform.trials.corrected", version=trial.corrected_version)
-    version = _add(service, account_id, dataset_id, _turns(service, account_id, trial, answer.strip()))
-    with service.database.writing() as session:
+
+    def note(session: Session, version: int) -> None:
         row = own_trial(session, account_id, adapter_id, trial_id)
-        row.correction, row.corrected_version = answer.strip(), version
+        if row.corrected_version is not None:  # by another tab, a moment ago
+            raise ConflictError("platform.trials.corrected", version=row.corrected_version)
+        row.correction, row.corrected_version = given, version
+
+    _add(service, account_id, dataset_id, _turns(service, account_id, trial, given), note)
     return get_trial(service, account_id, adapter_id, trial_id)
 
 
@@ -53,13 +64,19 @@ def _turns(service: Service, account_id: str, trial: TrialView, answer: str) -> 
     return messages
 
 
-def _add(service: Service, account_id: str, dataset_id: str, messages: list[dict[str, str]]) -> int:
-    """The version that has the conversation. A row more is in nobody's way, so who was quicker is simply followed."""
+def _add(
+    service: Service,
+    account_id: str,
+    dataset_id: str,
+    messages: list[dict[str, str]],
+    note: Callable[[Session, int], None],
+) -> None:
+    """Makes the version that has the conversation. A row more is in nobody's way: who was quicker is followed."""
     for tries_left in reversed(range(_TRIES)):
         seen = get_dataset(service, account_id, dataset_id).version
         try:
-            return add_conversation(service, account_id, dataset_id, version=seen, messages=messages).version
+            add_conversation(service, account_id, dataset_id, version=seen, messages=messages, also=note)
+            return
         except ConflictError as error:
             if error.key != "platform.datasets.changed_meanwhile" or not tries_left:
                 raise
-    raise AssertionError("the last try returns or raises")

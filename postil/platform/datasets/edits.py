@@ -100,12 +100,19 @@ def leave_out(
 
 
 def add_conversation(
-    service: Service, account_id: str, dataset_id: str, *, version: int, messages: Sequence[Mapping[str, str]]
+    service: Service,
+    account_id: str,
+    dataset_id: str,
+    *,
+    version: int,
+    messages: Sequence[Mapping[str, str]],
+    also: Callable[[Session, int], None] = lambda session, number: None,
 ) -> DatasetView:
     """Adds a conversation to what the file holds, such as a question with the answer that it should have had.
 
     Args:
         messages: role ("system", "user" or "assistant") and content of each, the last an assistant's.
+        also: gets the new version's number; what it writes is written together with the version, or not at all.
 
     Raises:
         MissingInputError, ConflictError: as `apply_fixes`.
@@ -115,7 +122,15 @@ def add_conversation(
     _check_messages(plain)
     # The version's number is nobody else's, so it names the row for good.
     edit = Edit(Place(ADDED, version + 1), "add_conversation", BY_HAND, {"messages": plain})
-    return _change(service, account_id, dataset_id, version, "add", edits=[edit])
+    return _change(
+        service,
+        account_id,
+        dataset_id,
+        version,
+        "add",
+        edits=[edit],
+        finish=lambda session, row, new: also(session, new.number),
+    )
 
 
 def set_options(

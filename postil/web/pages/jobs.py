@@ -1,7 +1,7 @@
 """Trainings: the list, and one that is watched, held, let go on or stopped; true without script."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from threading import Lock
 from typing import Any
@@ -20,7 +20,7 @@ from postil.web.auth import Reader, TheService, Trainer, Visitor
 from postil.web.errors import Reply, describe_error
 from postil.web.pages.charts import learning_chart
 from postil.web.pages.code import Snippet, curl_snippet, python_snippet, service_address
-from postil.web.pages.rendering import STOP_POLLING, page, render, see
+from postil.web.pages.rendering import STOP_POLLING, page, polled, render, see
 from postil.wire.jobs import JobState
 
 router = APIRouter(include_in_schema=False)
@@ -40,10 +40,24 @@ def list_own(
 ) -> Response:
     """The account's trainings, the newest first."""
     found = list_jobs(service, visitor.account.id, state=state, limit=PAGE_OF_JOBS, after=after)
-    next_after = found[-1].id if len(found) == PAGE_OF_JOBS else None
-    rows = [(job, status_line(job)) for job in found]
-    values: dict[str, Any] = {"state": state, "filters": FILTERS, "next_after": next_after, "is_first": after is None}
-    return page(request, "jobs.html", rows=rows, **values)
+    asked = {name: value for name, value in (("state", state), ("after", after)) if value}
+    values: dict[str, Any] = {
+        "state": state,
+        "filters": FILTERS,
+        "next_after": found[-1].id if len(found) == PAGE_OF_JOBS else None,
+        "is_first": after is None,
+        "asked": asked,
+    }
+    return page(request, "jobs.html", **values, **_rows(found))
+
+
+@router.get("/jobs/rows")
+def list_again(
+    request: Request, visitor: Reader, service: TheService, state: JobState | None = None, after: str | None = None
+) -> Response:
+    """The table alone, for the page that stays open while one of them goes on."""
+    rows = _rows(list_jobs(service, visitor.account.id, state=state, limit=PAGE_OF_JOBS, after=after))
+    return polled(request, "jobs_rows.html", is_last=not rows["is_going_on"], **rows)
 
 
 @router.get("/jobs/{job_id}")
@@ -126,6 +140,12 @@ def status_line(job: JobView) -> str:
     if job.state == "running" and phase in _PHASES:
         return say(f"job_page.phase.{phase}")
     return say(f"job_page.status.{job.state}")
+
+
+def _rows(found: Sequence[JobView]) -> dict[str, Any]:
+    """What the table names; one that is paused goes on only when it is told to."""
+    is_going_on = any(not job.has_ended and job.state != "paused" for job in found)
+    return {"rows": [(job, status_line(job)) for job in found], "is_going_on": is_going_on}
 
 
 def _moved(

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from postil.errors import ConflictError, MissingInputError, UsageError
 from postil.platform.accounts.deletion import delete_account
-from postil.platform.adapters import trials
+from postil.platform.adapters import corrections, trials
 from postil.platform.adapters.adapters import delete_adapter
 from postil.platform.adapters.corrections import correct_answer
 from postil.platform.adapters.sharing import share_adapter, unshare_adapter
@@ -17,7 +17,7 @@ from postil.platform.datasets.checks import check_dataset
 from postil.platform.datasets.datasets import delete_dataset
 from postil.platform.datasets.edits import leave_out
 from postil.platform.datasets.rows import preview
-from postil.platform.datasets.views import get_dataset
+from postil.platform.datasets.views import DatasetView, get_dataset
 from postil.platform.service import Service
 from postil.platform.store.tables import Adapter, Trial, TrialAnswer
 from postil.problems import Place
@@ -233,6 +233,20 @@ def test_a_better_answer_is_a_row_of_the_next_version(
     with pytest.raises(ConflictError, match="version 2"):
         correct_answer(service, mei, adapter, first.id, "Twice.")
 
+    # two tabs at once: the second sees the note of the first in the transaction that would have added the row again
+    twice = answered(service, mei, trials.start_trial(service, mei, adapter, "Do you wrap?"))
+    real_add = corrections.add_conversation
+
+    def second_tab(*given: Any, **named: Any) -> DatasetView:
+        monkeypatch.setattr(corrections, "add_conversation", real_add)
+        correct_answer(service, mei, adapter, twice.id, "In paper.")
+        return real_add(*given, **named)
+
+    monkeypatch.setattr(corrections, "add_conversation", second_tab)
+    with pytest.raises(ConflictError, match="version 3"):
+        correct_answer(service, mei, adapter, twice.id, "In cloth.")
+    assert get_dataset(service, mei, data).version == 3
+
     # of a conversation the whole of it, and the turns before as they were corrected
     second = answered(service, mei, trials.start_trial(service, mei, adapter, "And where?", follows=first.id))
     real, leaves = get_dataset, iter([True])
@@ -245,12 +259,13 @@ def test_a_better_answer_is_a_row_of_the_next_version(
 
     monkeypatch.setattr("postil.platform.adapters.corrections.get_dataset", seen_late)
     monkeypatch.setattr("postil.platform.adapters.corrections._own_data", lambda *given: data)
-    assert correct_answer(service, mei, adapter, second.id, "To Mars.").corrected_version == 4
+    assert correct_answer(service, mei, adapter, second.id, "To Mars.").corrected_version == 5
     monkeypatch.undo()
     check_dataset(service, data)
     rows = preview(service, mei, data, limit=50)
-    assert [[m["content"] for m in row.messages] for row in rows[-2:]] == [
+    assert [[m["content"] for m in row.messages] for row in rows[-3:]] == [
         ["Do you ship?", "Yes, everywhere."],
+        ["Do you wrap?", "In paper."],
         ["Do you ship?", "Yes, everywhere.", "And where?", "To Mars."],
     ]
 

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from postil.language import say
 from postil.platform.jobs.views import get_job
 from postil.platform.service import Service
+from postil.platform.store.tables import Job
 from tests.platform.rows import add_dataset
 from tests.platform.trained import Trained, add_job, add_result, train_tiny
 from tests.web.pages.reading import account_of, text_of
@@ -46,6 +47,21 @@ def test_the_list_says_where_each_stands_and_can_be_narrowed(
     assert "hotel" in failed and "shop" not in failed
     assert "None of your trainings" in anna.get("/jobs?state=paused").text
     assert anna.get("/jobs?state=nonsense").status_code == 422
+
+
+def test_the_list_asks_again_while_one_goes_on(anna: TestClient, service: Service) -> None:
+    account = account_of(anna)
+    add_job(service, account, name="held", state="paused")
+    assert "data-poll" not in anna.get("/jobs").text and "refresh" not in anna.get("/jobs").text
+    job = add_job(service, account, name="shop", state="running", progress={"phase": "train", "percent": 41.7})
+    assert 'hx-get="/jobs/rows?state=running"' in anna.get("/jobs?state=running").text
+    first = anna.get("/jobs/rows")
+    assert first.status_code == 200 and 'value="42"' in first.text and "<html" not in first.text
+    assert anna.get("/jobs/rows", headers={"if-none-match": first.headers["etag"]}).status_code == 304
+    with service.database.writing() as session:
+        ended = session.get_one(Job, job)
+        ended.state, ended.ended_at = "succeeded", service.now()
+    assert anna.get("/jobs/rows", headers={"if-none-match": first.headers["etag"]}).status_code == 286
 
 
 def test_older_trainings_are_on_the_next_page(anna: TestClient, service: Service) -> None:
