@@ -13,6 +13,7 @@ runs/shop-20260131-120000/
   spec.json, attempts/, scratch/     where a run is started in a process of its own (launch.py)
 """
 
+import filecmp
 import json
 import os
 import shutil
@@ -146,11 +147,35 @@ def _settings_to_resume(folder: RunFolder, asked: RunConfig) -> RunConfig:
         for name, value in values.items()
         if f"{part}.{name}" not in FREE_ON_RESUME and value not in (default[part][name], then[part][name])
     ]
-    if asked.data.file and stored.data.file and Path(asked.data.file).resolve() == Path(stored.data.file).resolve():
-        different = [name for name in different if name != "data.file"]
+    same, moved = _files_elsewhere(asked, stored)
+    different = [name for name in different if name not in same]
     if different:
         raise UsageError("recipes.resume_differs", path=folder.path, names=", ".join(different))
-    return stored.replace({"output.dir": str(folder.path), "output.force": False})
+    return stored.replace({**moved, "output.dir": str(folder.path), "output.force": False})
+
+
+def _files_elsewhere(asked: RunConfig, stored: RunConfig) -> tuple[set[str], dict[str, str]]:
+    """Files that are named otherwise than when the run began: by another path, or from where they lie now.
+
+    A file that is gone from its old place is read where it is asked for; whether it holds the same is seen when its
+    rows are compared with the checkpoint's.
+
+    Returns:
+        Names of settings that are no difference, and those of them that have another value now.
+    """
+    same, moved = set(), {}
+    for name in ("file", "overlay"):
+        now, then = getattr(asked.data, name), getattr(stored.data, name)
+        if now and then and Path(now).resolve() == Path(then).resolve():
+            same.add(f"data.{name}")
+        elif now and then and (not Path(then).exists() or _hold_the_same(now, then)):
+            same.add(f"data.{name}")
+            moved[f"data.{name}"] = now
+    return same, moved
+
+
+def _hold_the_same(one: str, other: str) -> bool:
+    return Path(one).is_file() and Path(other).is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -58,6 +58,21 @@ def test_resume_takes_the_stored_settings_and_refuses_others(tmp_path: Path) -> 
         open_run(config_for(tmp_path / "run", **{"training.epochs": 4.0}), resume=True)
 
 
+def test_resume_reads_a_file_where_it_lies_now(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    old.write_text("question,answer\n", "utf-8")
+    run = tmp_path / "run"
+    open_run(config_for(run, **{"data.file": str(old)}), resume=False)
+    new.write_text("other,rows\n", "utf-8")
+    with pytest.raises(UsageError, match=r"data\.file"):
+        open_run(config_for(run, **{"data.file": str(new)}), resume=True)
+    new.write_bytes(old.read_bytes())  # a copy, as when a backup is tried beside the original
+    assert open_run(config_for(run, **{"data.file": str(new)}), resume=True)[1].data.file == str(new)
+    old.unlink()
+    new.write_text("other,rows\n", "utf-8")  # its rows are compared when it is read
+    assert open_run(config_for(run, **{"data.file": str(new)}), resume=True)[1].data.file == str(new)
+
+
 def test_resume_of_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="holds no run"):
         open_run(config_for(tmp_path), resume=True)

@@ -139,7 +139,7 @@ def _open_postgres(url: str) -> Database:
     if address.drivername != "postgresql+psycopg":
         raise UsageError("platform.database.bad_url", kind=address.drivername)
     try:
-        arguments = {"connect_timeout": int(BUSY_TIMEOUT_SECONDS)}
+        arguments = {"connect_timeout": int(BUSY_TIMEOUT_SECONDS), "client_encoding": "utf8"}
         engine = create_engine(address, pool_pre_ping=True, connect_args=arguments, **_POOL)
     except ImportError:
         raise UnavailableError("platform.database.no_driver") from None
@@ -178,6 +178,9 @@ def _begin_sqlite(connection: Any) -> None:
 
 
 def _prepare_postgres(connection: Any, record: Any) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":  # another one cannot hold what people write, or does not know what it holds
+        raise UnavailableError("platform.database.encoding", encoding=encoding)
     connection.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_SECONDS:.0f}s'")
     connection.execute("SET idle_in_transaction_session_timeout = '60s'")
     connection.commit()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from postil.errors import CannotWriteError, TryAgainError, UnavailableError, UsageError
@@ -215,6 +215,18 @@ def test_a_server_that_is_not_there_is_told(service: Service, tmp_path: Path) ->
             session.execute(text("SELECT 1"))
 
     assert "does not answer" in takes_at_most(10, read).message
+
+
+def test_a_database_that_cannot_hold_every_letter_is_refused(postgres_url: str, tmp_path: Path) -> None:
+    name = f"postil_ascii_{os.getpid()}"
+    with psycopg.connect(plain(postgres_url), autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        try:
+            url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+            with pytest.raises(UnavailableError, match="SQL_ASCII"):
+                open_service(load_settings(tmp_path, {"database_url": url}))
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_no_connection_left_is_told_as_busy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
