@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -25,6 +25,9 @@ Purpose = Literal["question", "answer", "system", "history", "session", "speaker
 Kind = Literal["classification", "multi_turn", "role", "customer_service", "copywriting", "fact_qa"]
 """What a whole data set can be for; `postil.data.purposes` has the same."""
 USUAL_RANK = 16
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Part(BaseModel):
@@ -151,7 +154,7 @@ class TrainingConfig(_Part):
     )
     warmup_steps: int | None = Field(None, ge=0, description="Steps until the peak learning rate is reached.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moment decays.")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.95), description="AdamW's moment decays.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are shortened to it.")
     max_tokens_per_pack: int | None = Field(
         None, ge=16, description="Most tokens computed at once; a longer step is split, gradients summed exactly."

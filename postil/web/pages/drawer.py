@@ -209,7 +209,8 @@ def _kind(annotation: Any) -> Kind:
         if get_origin(part) is Literal and _is_alone(annotation):
             return "choice"
         if get_origin(part) is tuple:
-            return "numbers" if get_args(part)[0] is float else "names"
+            item = get_args(part)[0]
+            return "numbers" if float in (item, *get_args(item)) else "names"
         kinds: dict[Any, Kind] = {bool: "switch", int: "whole", float: "number", str: "text"}
         if part in kinds:
             return kinds[part]

@@ -7,6 +7,7 @@
 The form is sent with a token that is new with every page, so that a button that is pressed twice makes one job.
 """
 
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Annotated
@@ -33,6 +34,7 @@ from postil.web.pages.wish import PRESET, Wish, WrongFields, wish_of
 router = APIRouter(include_in_schema=False)
 Words = Annotated[str, Query(max_length=300)]
 _NO_BASE = "platform.requests.no_base"
+_MOST_SECONDS, _LOOK_SECONDS = 20.0, 0.2
 
 
 @router.get("/data/{dataset_id}/settings")
@@ -86,7 +88,8 @@ async def start(dataset_id: str, visitor: Trainer, service: TheService, request:
         job = await submitting(request, submit_job, service, account_id, wish.request(dataset, with_token=True))
     except (PostilError, WrongFields) as error:
         trouble = None if isinstance(error, WrongFields) else describe_error(error)
-        if not is_trainable(dataset):  # it was changed in another window
+        dataset = await _checked(service, account_id, dataset)
+        if not is_trainable(dataset):
             return see(f"/data/{dataset_id}")
         return await _answer(request, service, account_id, dataset, wish, trouble=trouble)
     return see(f"/jobs/{job.id}")
@@ -94,6 +97,15 @@ async def start(dataset_id: str, visitor: Trainer, service: TheService, request:
 
 async def _own(service: Service, account_id: str, dataset_id: str) -> DatasetView:
     return await anyio.to_thread.run_sync(get_dataset, service, account_id, dataset_id)
+
+
+async def _checked(service: Service, account_id: str, dataset: DatasetView) -> DatasetView:
+    """Data that were changed in another window are waited for, so that the page comes again with all that was typed."""
+    ends = time.monotonic() + _MOST_SECONDS
+    while dataset.state == "validating" and time.monotonic() < ends:
+        await anyio.sleep(_LOOK_SECONDS)
+        dataset = await _own(service, account_id, dataset.id)
+    return dataset
 
 
 async def _answer(

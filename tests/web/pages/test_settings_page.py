@@ -2,6 +2,7 @@
 
 import html
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from postil.platform.jobs.jobs import request_cancel
 from postil.platform.jobs.requests import SETTINGS
 from postil.platform.money.prices import change_prices
 from postil.platform.service import Service
-from postil.platform.store.tables import Account, BaseModelEntry
+from postil.platform.store.tables import Account, BaseModelEntry, Dataset
 from postil.web.pages import sheet
 from postil.web.pages.drawer import drawer_fields, read_settings
 from postil.web.pages.formats import money
@@ -273,6 +274,25 @@ def test_an_older_version_of_the_data_is_never_trained_by_surprise(anna: TestCli
     assert reply.status_code == 404 and "7" in text_of(reply.text)
     assert fields_of(reply.text)["version"] == "1"
     assert anna.get("/api/jobs").json()["jobs"] == []
+
+
+def test_what_was_typed_outlasts_a_change_of_the_data_in_another_window(
+    anna: TestClient, service: Service, dataset_id: str
+) -> None:
+    form = fields_of(anna.get(settings_path(dataset_id)).text) | {"set.adapter.rank": "4", "name": "My own"}
+
+    def change(state: str) -> None:
+        with service.database.writing() as session:
+            session.get_one(Dataset, dataset_id).state = state
+
+    change("validating")
+    done = threading.Timer(0.5, change, ["ready"])
+    done.start()
+    reply = anna.post(f"/data/{dataset_id}/train", data=form | {"version": "7"}, follow_redirects=False)
+    done.join()
+    assert reply.status_code == 404
+    again = fields_of(reply.text)
+    assert (again["name"], again["set.adapter.rank"]) == ("My own", "4")
 
 
 def test_what_keeps_it_from_starting_is_told_with_the_way_out(
