@@ -24,7 +24,7 @@ Purpose = Literal["question", "answer", "system", "history", "session", "speaker
 
 Kind = Literal["classification", "multi_turn", "role", "customer_service", "copywriting", "fact_qa"]
 """What a whole data set can be for; `postil.data.purposes` has the same."""
-USUAL_RANK = 16
+USUAL_RANK, USUAL_ANSWER_TOKENS = 16, 96
 
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -171,7 +171,14 @@ class EvaluationConfig(_Part):
     evaluate_every: int | None = Field(None, ge=1, description="Steps between held-out measurements; None: four a run.")
     num_samples: int = Field(3, ge=0, le=3, description="Held-out questions answered at each measurement.")
     max_answers: int = Field(50, ge=0, description="Held-out questions answered by base and tuned at the end.")
-    max_new_tokens: int = Field(96, ge=1, description="Longest answer when measuring, in tokens.")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="Longest answer when measuring, in tokens; None: room for the answers of the file."
+    )
+
+    @property
+    def used_max_new_tokens(self) -> int:
+        """The longest answer, or the usual one where nobody has looked at the answers yet."""
+        return USUAL_ANSWER_TOKENS if self.max_new_tokens is None else self.max_new_tokens
 
 
 class OutputConfig(_Part):

@@ -62,8 +62,8 @@ def plan_work(data: DataFacts, config: RunConfig) -> Work:
         heldout_tokens=data.heldout_tokens,
         measurements=measurements,
         checkpoints=math.ceil(steps / training.save_every),
-        decode_steps=_decode_steps(data, 1 if samples else 0, evaluation.max_new_tokens),
-        final_decode_steps=_decode_steps(data, SIDES * -(-answered // ANSWERS_AT_ONCE), evaluation.max_new_tokens),
+        decode_steps=_decode_steps(data, 1 if samples else 0, evaluation.used_max_new_tokens),
+        final_decode_steps=_decode_steps(data, SIDES * -(-answered // ANSWERS_AT_ONCE), evaluation.used_max_new_tokens),
     )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from postil.advice.facts import BaseFacts, DataFacts
 from postil.advice.recommend import Recommendation, recommend
 from postil.advice.rules import MEASUREMENTS_PER_RUN, TOKENS_PER_PACK
-from postil.config import RunConfig
+from postil.config import USUAL_ANSWER_TOKENS, RunConfig
+from postil.data.truncation import round_up
 
+_MOST_ANSWER_TOKENS = 512
 # What is left open as None; the other recommended settings have a value of their own that is known before.
 OPEN_SETTINGS = (
     "adapter.rank",
@@ -39,8 +41,14 @@ def resolve_config(config: RunConfig, data: DataFacts, base: BaseFacts) -> RunCo
             "training.max_tokens_per_pack": config.training.max_tokens_per_pack or TOKENS_PER_PACK[base.device],
             "evaluation.evaluate_every": config.evaluation.evaluate_every
             or max(1, math.ceil(recommended.steps / MEASUREMENTS_PER_RUN)),
+            "evaluation.max_new_tokens": config.evaluation.max_new_tokens or _room_for(data.answer_tokens),
         }
     )
+
+
+def _room_for(answer_tokens: float) -> int:
+    """Twice an average answer, so that nearly all come to their end; a model that goes on and on is cut off."""
+    return min(_MOST_ANSWER_TOKENS, max(USUAL_ANSWER_TOKENS, round_up(math.ceil(2 * answer_tokens))))
 
 
 def _chosen(config: RunConfig) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def train_lora(
             kept,
             heldout.examples,
             max_answers=config.evaluation.max_answers,
-            max_new_tokens=config.evaluation.max_new_tokens,
+            max_new_tokens=config.evaluation.used_max_new_tokens,
             num_rows=len(split.train) + len(split.heldout),
             seed=config.training.seed,
             report=report,

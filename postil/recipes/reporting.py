@@ -126,7 +126,7 @@ def heldout_probe(
         return None
     questions = [c.question for c in heldout]
     asked = list({c.question: c for c in heldout}.values())[: config.evaluation.num_samples]
-    sampling = Sampling(max_new_tokens=config.evaluation.max_new_tokens)
+    sampling = Sampling(max_new_tokens=config.evaluation.used_max_new_tokens)
 
     def measure(step: int) -> float:
         started = time.perf_counter()

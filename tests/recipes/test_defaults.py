@@ -1,5 +1,7 @@
 """Settings that the user left open meet the recommendation."""
 
+from dataclasses import replace
+
 import pytest
 
 from postil.advice.facts import BaseFacts, DataFacts
@@ -26,6 +28,14 @@ def test_nothing_that_training_needs_stays_open() -> None:
     config = resolved(data_of(77), STARTER)
     assert {name for name, value in config.training if value is None} == {"max_steps"}
     assert None not in (config.adapter.rank, config.adapter.dropout, config.evaluation.evaluate_every, config.data.kind)
+
+
+@pytest.mark.parametrize(("mean", "room"), [(5.0, 96), (48.0, 96), (90.0, 192), (900.0, 512)])
+def test_answers_are_measured_with_room_to_end(mean: float, room: int) -> None:
+    data = replace(data_of(200), answer_tokens=mean)
+    assert resolve_config(RunConfig(), data, STARTER).evaluation.max_new_tokens == room
+    chosen = RunConfig().replace({"evaluation.max_new_tokens": 7})
+    assert resolve_config(chosen, data, STARTER).evaluation.max_new_tokens == 7
 
 
 def test_resolved_settings_resolve_to_themselves() -> None:
