@@ -30,7 +30,7 @@ def test_nothing_that_training_needs_stays_open() -> None:
     assert None not in (config.adapter.rank, config.adapter.dropout, config.evaluation.evaluate_every, config.data.kind)
 
 
-@pytest.mark.parametrize(("mean", "room"), [(5.0, 96), (48.0, 96), (90.0, 192), (900.0, 512)])
+@pytest.mark.parametrize(("mean", "room"), [(5.0, 96), (30.0, 96), (48.0, 128), (90.0, 192), (900.0, 512)])
 def test_answers_are_measured_with_room_to_end(mean: float, room: int) -> None:
     data = replace(data_of(200), answer_tokens=mean)
     assert resolve_config(RunConfig(), data, STARTER).evaluation.max_new_tokens == room
