@@ -1,6 +1,7 @@
 """Trying and using a model on a service that answers: a real run on the starter, real sockets, the code as shown."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -159,6 +160,16 @@ def test_a_question_that_is_too_long_for_the_base_says_so_and_stays_typed(shop: 
     reply = shop.browser.post(f"/models/{shop.adapter}/try", data={"question": long})
     assert reply.status_code == 422 and 'role="alert"' in reply.text and "teapot teapot" in reply.text
     assert len(trials.list_trials(shop.service, shop.account, shop.adapter, limit=200)) == before
+
+
+def test_the_code_that_asks_both_runs(shop: Shop, tmp_path: Path) -> None:
+    secret = shop.browser.post("/api/keys", json={"name": "both"}).json()["secret"]
+    codes = codes_of(shop.browser.get(f"/models/{shop.adapter}/try", params={"question": QUESTION}).text)
+    environment = {**os.environ, "POSTIL_API_KEY": secret}
+    for code, command in zip(codes[-2:], ([sys.executable, "-c"], ["bash", "-c"]), strict=True):
+        done = subprocess.run([*command, code], capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0 and done.stdout.strip(), done.stderr
+    assert json.loads(done.stdout)["choices"][0]["message"]["content"]
 
 
 def test_the_code_on_the_page_runs(shop: Shop, tmp_path: Path) -> None:

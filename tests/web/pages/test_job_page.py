@@ -1,10 +1,6 @@
 """Trainings as pages: what is said of each state, what may be done with it, and a part that asks whether it is new."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
@@ -213,24 +209,6 @@ def test_a_training_is_deleted_when_it_has_ended(anna: TestClient, service: Serv
     assert done.status_code == 303 and done.headers["location"] == "/jobs"
     assert anna.get(f"/jobs/{job}").status_code == 404
     assert anna.get(f"/api/adapters/{adapter}").status_code == 200
-
-
-def test_the_code_shown_does_what_the_page_does(served: str, anna: TestClient, service: Service) -> None:
-    job = add_job(service, account_of(anna), state="cancelled", ended_at=service.now(), progress={"percent": 12.5})
-    key = anna.post("/api/keys", json={"name": "code"}).json()["secret"]
-    page = anna.get(f"/jobs/{job}", headers={"host": served.removeprefix("http://")}).text
-    curl, python = (
-        unescape(text) for text in re.findall(r"<pre tabindex=\"0\"><code>(.*?)</code></pre>", page, re.DOTALL)
-    )
-    environment = {**os.environ, "POSTIL_API_KEY": key, "NO_PROXY": "*"}
-    ran = subprocess.run([sys.executable, "-c", python], env=environment, capture_output=True, text=True, timeout=60)
-    assert ran.stdout.split() == ["cancelled", "12.5"], ran.stderr
-    if shutil.which("curl"):
-        script = (
-            curl.replace("curl ", "curl -s ", 1) if curl.startswith("curl") else curl.replace("\ncurl ", "\ncurl -s ")
-        )
-        told = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
-        assert f'"id":"{job}"' in told.stdout, told.stderr
 
 
 def test_chinese_from_the_first_line_to_the_last(anna: TestClient, service: Service, trained: Trained) -> None:
