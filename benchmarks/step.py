@@ -150,7 +150,8 @@ def run_arm(setting: Setting, name: str) -> Figures | str:
         return f"no environment: python -m benchmarks.environments {arm.environment}"
     python = str(python_of(arm.environment)) if arm.environment else sys.executable
     task_file, figures_file = setting.folder / f"{name}.task.json", setting.folder / f"{name}.figures.json"
-    task_file.write_text(json.dumps(asdict(setting.task) | {"arm": name}), "utf-8")
+    changes = {"arm": name, "out_dir": tempfile.mkdtemp(dir=setting.folder)}
+    task_file.write_text(json.dumps(asdict(setting.task) | changes), "utf-8")
     figures_file.unlink(missing_ok=True)
     log = CACHE / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
