@@ -5,7 +5,8 @@
     adapter     6 r (in + out)     per token and linear layer: forward, and the gradients of input and weights
     attention   12 d_attn          per pair of a query and a key that it may see, and layer
 
-Tokens are those with the longest common beginning of a step's rows counted once.
+Tokens are those with the longest common beginning of a step's rows counted once, and without what comes after a row's
+last prediction.
 """
 
 import os
@@ -42,14 +43,14 @@ def common_prefix(rows: Sequence[Row]) -> int:
     if len(rows) < 2:
         return 0
     first, last = min(r.input_ids for r in rows), max(r.input_ids for r in rows)
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return min(same, min(len(r.input_ids) for r in rows) - 1)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return min(same, *(row.num_needed - 1 for row in rows))
 
 
 def minimal_work(shape: Shape, rows: Sequence[Row], rank: int) -> Work:
     """What an exact step on these rows must compute."""
     prefix = common_prefix(rows)
-    own = [len(row.input_ids) - prefix for row in rows]
+    own = [row.num_needed - prefix for row in rows]
     tokens = prefix + sum(own)
     trained = sum(row.num_trained for row in rows)
     pairs = prefix * (prefix + 1) // 2 + sum(n * prefix + n * (n + 1) // 2 for n in own)
@@ -80,20 +81,21 @@ def gemm_rate(shape: Shape, dtype: str, work: Work, device: str = "cpu") -> floa
 
 def _seconds(torch: Any, inside: int, outside: int, tokens: int, kind: Any, device: str) -> float:
     """Of y = x W' and its gradient g W, the faster of two."""
-    generator = torch.Generator().manual_seed(0)
-    weight, x = (torch.randn(n, inside, generator=generator).to(device, kind) for n in (outside, tokens))
-    gradient = torch.randn(tokens, outside, generator=generator).to(device, kind)
-    times = []
+    generator = torch.Generator(device).manual_seed(0)
+    weight, x = (torch.randn(n, inside, generator=generator, device=device).to(kind) for n in (outside, tokens))
+    gradient = torch.randn(tokens, outside, generator=generator, device=device).to(kind)
+    repeats, times = 20 if device == "cuda" else 1, []
     with torch.no_grad():
         for _ in range(REPEATS + 1):
             if device == "cuda":
                 torch.cuda.synchronize()
             started = time.perf_counter()
-            torch.nn.functional.linear(x, weight)
-            gradient @ weight
+            for _ in range(repeats):
+                torch.nn.functional.linear(x, weight)
+                gradient @ weight
             if device == "cuda":
                 torch.cuda.synchronize()
-            times.append(time.perf_counter() - started)
+            times.append((time.perf_counter() - started) / repeats)
     return min(times[1:])
 
 

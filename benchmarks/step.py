@@ -176,6 +176,7 @@ def arm_environment() -> dict[str, str]:
     """The same for every arm: threads, memory, and no way out to a hub."""
     home = str(CACHE / "home")
     threads = str(num_threads())
+    brought = os.environ.get("POSTIL_BENCH_SITE")  # packages that benchmarks/gpu.sh has brought along
     return os.environ | {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
@@ -187,7 +188,7 @@ def arm_environment() -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *([brought] if brought else [])]),
         "PYTHONUNBUFFERED": "1",
     }
 

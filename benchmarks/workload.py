@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-TOKENIZER = ROOT.parent / "shared" / "tokenizers" / "qwen2.5-0.5b"
+_SHARED = next((p for p in (ROOT.parent / "shared", ROOT / "shared") if p.is_dir()), ROOT.parent / "shared")
+TOKENIZER = _SHARED / "tokenizers" / "qwen2.5-0.5b"
 CACHE = ROOT / "build" / "bench"
 SEED, IGNORED = 20, -100
 WEIGHT_STD, EMBEDDING_STD, ADAPTER_STD = 0.05, 0.06, 0.02
@@ -67,6 +68,11 @@ class Row:
     def num_trained(self) -> int:
         """Tokens with a label."""
         return sum(label != IGNORED for label in self.labels)
+
+    @property
+    def num_needed(self) -> int:
+        """Tokens up to the one that predicts the last label."""
+        return max(n for n, label in enumerate(self.labels) if label != IGNORED)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,17 @@ Steps, losses and seconds are those of its events. The order of the rows is its 
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.arms.recording import Figures, Task, run_arm
 from benchmarks.workload import Row, read_rows
-from postil.config import RunConfig
+from postil.config import RunConfig, TrainingConfig
 from postil.data.examples import Example
 from postil.events import Event, StepDone, Warned, never
 from postil.problems import Place
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 ROWS = "rows"
 
@@ -50,7 +54,6 @@ def train(task: Task, figures: Figures) -> None:
     from postil.models.loading import load_base
     from postil.recipes.defaults import TOKENS_PER_PACK
     from postil.recipes.fitting import fit_pack
-    from postil.training.loop import train_adapter
 
     examples = examples_of(read_rows(Path(task.rows_file)))
     config = run_config(task)
@@ -60,6 +63,24 @@ def train(task: Task, figures: Figures) -> None:
     model = add_adapter(base.model, config.adapter, config.training.seed)
     saved = load_file(Path(task.adapter_dir) / "adapter_model.safetensors")
     load_adapter_state(model, {name.replace(".weight", f".{ADAPTER}.weight"): t for name, t in saved.items()})
+    run_loop(model, examples, config.training, Path(task.out_dir), figures)
+
+
+def run_loop(
+    model: "PeftModel", examples: list[Example], config: TrainingConfig, out_dir: Path, figures: Figures
+) -> None:
+    """Trains and notes each step; checkpoints are thrown away.
+
+    Args:
+        config: resolved; logs every step.
+    """
+    from postil.models.packed import causal_model, decoder_of
+    from postil.training.loop import train_adapter
+
+    computed: list[int] = []
+
+    def count(_: Any, __: Any, named: dict[str, Any]) -> None:
+        computed.append(named["input_ids"].numel())
 
     def note(event: Event) -> None:
         if isinstance(event, Warned):
@@ -68,14 +89,16 @@ def train(task: Task, figures: Figures) -> None:
             figures.losses.append(event.loss)
             figures.norms.append(event.grad_norm)
             figures.seconds.append(event.seconds)
-            figures.tokens.append(event.tokens)
+            figures.tokens.append(sum(computed))
+            computed.clear()
             print(f"step {event.step}: {event.loss:.6f}, {event.seconds:.2f} s", flush=True)
 
-    with tempfile.TemporaryDirectory(dir=task.out_dir) as folder:
+    hook = decoder_of(causal_model(model)).register_forward_pre_hook(count, with_kwargs=True)
+    with tempfile.TemporaryDirectory(dir=out_dir) as folder:
         train_adapter(
             model,
             examples,
-            config=config.training,
+            config=config,
             run_dir=Path(folder),
             data_hash="",
             config_hash="",
@@ -85,6 +108,7 @@ def train(task: Task, figures: Figures) -> None:
             evaluate_every=1,
             resume=False,
         )
+    hook.remove()
 
 
 if __name__ == "__main__":
