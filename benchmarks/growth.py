@@ -80,7 +80,7 @@ def train_steps(folder: Path, rows: int, rank: int) -> Cell:
     keep_freed_memory()
     config = RunConfig().replace(
         {
-            "data.file": str(write_jsonl(folder / "rows.jsonl", 400)),
+            "data.file": str(write_jsonl(folder / "rows.jsonl", 1000)),
             "adapter.rank": rank,
             "training.batch_rows": rows,
             "training.max_steps": STEPS,
