@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 CORPUS ?= ../shared/corpus
 STARTER_OUT ?= runs/starter
 
-.PHONY: demo test check slow services fuzz screens starter wheel schema clean
+.PHONY: demo test check slow services fuzz screens bench-environments bench-step starter wheel schema clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/postil demo
@@ -41,6 +41,16 @@ fuzz: $(VENV)/.installed-dev
 # Pictures of every page, in both languages and themes, narrow and wide (tools/screens.py).
 screens: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.screens docs/screens
+
+# TRL and LLaMA-Factory in environments of their own, under build/bench (benchmarks/environments.py).
+bench-environments: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.environments
+
+# The headline against both and against transformers' Trainer: an hour and more on two cores that do nothing else.
+ARMS := plain,plain_dynamic,trl,trl_tuned,llamafactory,llamafactory_packed,postil
+bench-step: bench-environments
+	$(BIN)/python -m benchmarks.step --benchmark B1 --arms $(ARMS) --json build/bench/B1.json
+	$(BIN)/python -m benchmarks.step --benchmark B2 --arms $(ARMS) --json build/bench/B2.json
 
 # The starter base model, from the corpus to the exported weights: hours. See tools/starter.
 starter: $(VENV)/.installed-dev

@@ -256,14 +256,23 @@ def adapter_disabled(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(learns)
 
 
-@contextmanager
-def adapter_dropout(model: nn.Module) -> Iterator[None]:
-    """Within it the adapter's dropout works; a base in eval mode stays in it, so the base is the one that answers."""
-    dropouts = [
+def has_dropout(model: nn.Module) -> bool:
+    """True when the adapter drops some of its inputs at random while it is trained."""
+    return any(isinstance(dropout, nn.Dropout) and dropout.p > 0 for dropout in _dropouts(model))
+
+
+def _dropouts(model: nn.Module) -> list[nn.Module]:
+    return [
         cast(nn.Module, layer.lora_dropout[ADAPTER])  # type: ignore[index]
         for layer in model.modules()
         if isinstance(layer, BaseTunerLayer) and ADAPTER in getattr(layer, "lora_dropout", {})
     ]
+
+
+@contextmanager
+def adapter_dropout(model: nn.Module) -> Iterator[None]:
+    """Within it the adapter's dropout works; a base in eval mode stays in it, so the base is the one that answers."""
+    dropouts = _dropouts(model)
     for dropout in dropouts:
         dropout.train()
     try:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from postil.data.prefix_tree import Segment
 from postil.errors import UnavailableError
 from postil.models.packed import (
     PackTensors,
@@ -99,7 +100,7 @@ def _agrees(inner: PreTrainedModel, head: OutputHead) -> bool:
     vocabulary = inner.config.get_text_config().vocab_size
     ids = torch.arange(5, device=device)[None] * 7 % vocabulary
     decoder = decoder_of(inner)
-    rows = {"packed_rows": (5,)} if decoder.config._attn_implementation == PACKED else {}
+    rows = {"packed_segments": (Segment(0, 5),)} if decoder.config._attn_implementation == PACKED else {}
     with without_dropout(inner):
         expected = inner(input_ids=ids, use_cache=False, **rows).logits[0].float()
         hidden = decoder(input_ids=ids, use_cache=False, **rows).last_hidden_state[0]

@@ -4,9 +4,11 @@
     position      0  1  2  3    0  1    0  1  2        restarts with every row
     attention     within a row only, causal
 
-The model's own layers run as they are; only the attention function is ours (`packed_attention.py`). The lengths of the
-rows reach it as a keyword that the model's forward hands down. Whether an architecture really works this way is not
-guessed from its name: `supports_packing` tries it with a few tokens and compares.
+Rows that begin alike may have that beginning laid once (`data/prefix_tree.py`): a row is then a chain of segments, and
+each segment attends to its history and to itself. The model's own layers run as they are; only the attention function
+is ours (`packed_attention.py`). The segments reach it as a keyword that the model's forward hands down. Whether an
+architecture really works this way is not guessed from its name: `supports_packing` tries it with a few tokens and
+compares.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,13 +24,23 @@ from transformers import PreTrainedModel
 
 from postil.data.examples import IGNORED
 from postil.data.packing import Pack
+from postil.data.prefix_tree import Segment
+from postil.models.attention_kernels import slow_reason
 from postil.models.packed_attention import PACKED, CannotPackError, recording_windows
 
 # Layers that attend in another way (linear attention, recurrence, chunks) are computed a row at a time.
 _PACKABLE_LAYERS = {"full_attention", "sliding_attention"}
 # Rotary embeddings of these kinds change with the longest position of the call.
 _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
-_PROBE_ROWS = (7, 5)
+# Two rows that begin alike, the second of three segments, and one that stands alone.
+_PROBE = (
+    Segment(0, 4),
+    Segment(4, 3, 4, ((0, 4),)),
+    Segment(7, 2, 4, ((0, 4),)),
+    Segment(9, 3, 6, ((0, 4), (7, 9))),
+    Segment(12, 5),
+)
+_PROBE_ROWS = ((0, 1), (0, 2, 3), (4,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +48,19 @@ class PackTensors:
     """A pack as tensors.
 
     Args:
-        input_ids: (T,) int64, rows end to end.
-        position_ids: (T,) int64, from 0 in every row.
-        row_lengths: tokens of each row; their sum is T.
-        predicting: (N,) int64, increasing: the positions whose next token is learned.
+        input_ids: (T,) int64, the segments end to end.
+        position_ids: (T,) int64, each token's place in its rows, from 0.
+        segments: in order, covering all T; each a whole row where no beginning is shared.
+        row_lengths: tokens of each row, shared or left out ones included.
+        predicting: (N,) int64: the places whose next token is learned, row after row; one that belongs to several rows
+            is there once for each.
         targets: (N,) int64, those next tokens.
         trained_per_row: how many of the N belong to each row.
     """
 
     input_ids: Tensor
     position_ids: Tensor
+    segments: tuple[Segment, ...]
     row_lengths: tuple[int, ...]
     predicting: Tensor
     targets: Tensor
@@ -53,8 +68,13 @@ class PackTensors:
 
     @property
     def num_tokens(self) -> int:
-        """T."""
+        """Tokens of the rows."""
         return sum(self.row_lengths)
+
+    @property
+    def num_laid_tokens(self) -> int:
+        """T: tokens computed."""
+        return len(self.input_ids)
 
     @property
     def num_trained_tokens(self) -> int:
@@ -70,30 +90,34 @@ class PackTensors:
 def pack_tensors(pack: Pack) -> PackTensors:
     """Lays the rows of a pack end to end.
 
-    A label is learned from the position before it; the first token of a row has none and is never learned.
+    A label is learned from the place of the token before it in its row; the first token of a row has none and is never
+    learned.
     """
-    ids: list[int] = []
-    positions: list[int] = []
+    laid = pack.lay()
     predicting: list[int] = []
     targets: list[int] = []
     trained: list[int] = []
-    for example in pack.examples:
-        start, before = len(ids), len(targets)
+    for number, example in enumerate(pack.examples):
+        places, before = laid.places(number), len(targets)
         for offset, label in enumerate(example.labels[1:]):
             if label != IGNORED:
-                predicting.append(start + offset)
+                predicting.append(places[offset])
                 targets.append(label)
-        ids.extend(example.input_ids)
-        positions.extend(range(len(example.input_ids)))
         trained.append(len(targets) - before)
     return PackTensors(
-        input_ids=torch.tensor(ids),
-        position_ids=torch.tensor(positions),
+        input_ids=torch.tensor(laid.token_ids, dtype=torch.int64),
+        position_ids=_positions(laid.segments),
+        segments=laid.segments,
         row_lengths=tuple(len(example.input_ids) for example in pack.examples),
         predicting=torch.tensor(predicting, dtype=torch.int64),
         targets=torch.tensor(targets, dtype=torch.int64),
         trained_per_row=tuple(trained),
     )
+
+
+def _positions(segments: Sequence[Segment]) -> Tensor:
+    ranges = [torch.arange(s.position, s.position + s.length) for s in segments]
+    return torch.cat(ranges) if ranges else torch.zeros(0, dtype=torch.int64)
 
 
 def causal_model(model: nn.Module) -> PreTrainedModel:
@@ -115,7 +139,7 @@ def packed_hidden_states(model: nn.Module, pack: PackTensors) -> Tensor:
 
     Args:
         model: a causal LM, bare or inside PEFT.
-        pack: on the model's device.
+        pack: on the model's device; with shared beginnings only where `shares_beginnings` allows them.
 
     Returns:
         (T, hidden), in the order of `pack.input_ids`.
@@ -125,9 +149,9 @@ def packed_hidden_states(model: nn.Module, pack: PackTensors) -> Tensor:
     if config._attn_implementation != PACKED:
         return _row_by_row(decoder, pack, {})
     limit = _rope_limit(config)
-    if limit is not None and max(pack.row_lengths) > limit:
-        return _row_by_row(decoder, pack, {"packed_rows": None})
-    return _hidden(decoder, pack.input_ids, pack.position_ids, packed_rows=pack.row_lengths)
+    if limit is not None and any(s.position + s.length > limit for s in pack.segments):
+        return _row_by_row(decoder, pack, {"packed_segments": None})
+    return _hidden(decoder, pack.input_ids, pack.position_ids, packed_segments=pack.segments)
 
 
 def _hidden(decoder: nn.Module, input_ids: Tensor, position_ids: Tensor, **extra: Any) -> Tensor:
@@ -137,12 +161,17 @@ def _hidden(decoder: nn.Module, input_ids: Tensor, position_ids: Tensor, **extra
 
 
 def _row_by_row(decoder: nn.Module, pack: PackTensors, extra: dict[str, Any]) -> Tensor:
-    ids = torch.split(pack.input_ids, list(pack.row_lengths))
-    positions = torch.split(pack.position_ids, list(pack.row_lengths))
+    """Each segment by itself, which must be a whole row.
+
+    Raises:
+        CannotPackError: beginnings are shared.
+    """
+    if any(s.history for s in pack.segments):
+        raise CannotPackError("rows that share their beginning cannot be computed one at a time")
     rows = []
-    for row, position in zip(ids, positions, strict=True):
-        lengths = {name: (len(row),) for name in extra}
-        rows.append(_hidden(decoder, row, position, **lengths))
+    for s in pack.segments:
+        alone = {name: (Segment(0, s.length),) for name in extra}
+        rows.append(_hidden(decoder, pack.input_ids[s.start : s.end], pack.position_ids[s.start : s.end], **alone))
     return torch.cat(rows)
 
 
@@ -190,16 +219,18 @@ def _declares_packable(inner: PreTrainedModel) -> bool:
 
 
 def _packs_exactly(model: nn.Module) -> bool:
-    """Compares two short rows packed with the same rows alone under the model's own attention."""
+    """Compares short rows, two of which share their beginning, with the same rows alone under the model's attention."""
     inner = causal_model(model)
     decoder = decoder_of(inner)
-    pack = _probe_pack(inner)
+    ids = _probe_ids(inner)
+    positions = _positions(_PROBE).to(ids.device)
     seen: list[int | None] = []
     with torch.no_grad(), without_dropout(inner):
-        expected = _row_by_row(decoder, pack, {})
+        rows = [torch.cat([torch.arange(_PROBE[n].start, _PROBE[n].end) for n in row]) for row in _PROBE_ROWS]
+        expected = torch.cat([_hidden(decoder, ids[row], positions[row]) for row in rows])
         try:
             with _implementation(inner, PACKED), recording_windows(seen):
-                found = _hidden(decoder, pack.input_ids, pack.position_ids, packed_rows=pack.row_lengths)
+                found = _hidden(decoder, ids, positions, packed_segments=_PROBE)[torch.cat(rows)]
         except (CannotPackError, TypeError, ValueError):
             return False
     # A row that saw another is off by far more than rounding; low precision needs the wider margin.
@@ -208,14 +239,11 @@ def _packs_exactly(model: nn.Module) -> bool:
     return close and _expected_windows(decoder.config, len(seen)) == sum(w is not None for w in seen)
 
 
-def _probe_pack(inner: PreTrainedModel) -> PackTensors:
+def _probe_ids(inner: PreTrainedModel) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    total = sum(_PROBE_ROWS)
-    ids = torch.randint(0, min(1000, inner.config.get_text_config().vocab_size), (total,), generator=generator)
-    positions = torch.cat([torch.arange(n) for n in _PROBE_ROWS])
-    none = torch.zeros(0, dtype=torch.int64)
-    device = next(inner.parameters()).device
-    return PackTensors(ids, positions, _PROBE_ROWS, none, none, (0,) * len(_PROBE_ROWS)).to(device)
+    most = min(1000, inner.config.get_text_config().vocab_size)
+    ids = torch.randint(0, most, (_PROBE[-1].end,), generator=generator)
+    return ids.to(next(inner.parameters()).device)
 
 
 @contextmanager
@@ -240,6 +268,28 @@ def _expected_windows(config: Any, num_layers: int) -> int:
 def attends_by_length(model: nn.Module) -> bool:
     """True when rotary embeddings change with the longest position of the call: rows then differ with their company."""
     return _rope_limit(decoder_of(causal_model(model)).config) is not None
+
+
+def slow_attention_reason(model: nn.Module) -> str | None:
+    """Why packed rows attend by the reference and not by a kernel of the device; None where they do, or none exists."""
+    inner = causal_model(model)
+    config, device = inner.config.get_text_config(), next(inner.parameters()).device
+    if device.type not in ("cpu", "cuda") or not supports_packing(model):
+        return None
+    heads = int(config.num_attention_heads)
+    key_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+    size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    return slow_reason(device, inner.dtype, heads, key_heads, size)
+
+
+def shares_beginnings(model: nn.Module, longest_tokens: int) -> bool:
+    """True when what rows begin with alike may be laid once.
+
+    Args:
+        longest_tokens: of the longest row; beyond a model's original length its rotary embeddings may depend on it.
+    """
+    limit = _rope_limit(decoder_of(causal_model(model)).config)
+    return supports_packing(model) and (limit is None or longest_tokens <= limit)
 
 
 def _rope_limit(config: Any) -> int | None:

@@ -13,10 +13,11 @@ from torch import nn
 from postil.advice.rates import Range, Rates
 from postil.config import RunConfig
 from postil.data.examples import Example
+from postil.models.adapter import has_dropout
 from postil.models.devices import peak_memory_bytes
 from postil.models.generation import Sampling, generate_answers
 from postil.models.loading import Base
-from postil.models.packed import packed_attention
+from postil.models.packed import packed_attention, shares_beginnings
 from postil.models.scoring import heldout_losses
 from postil.recipes.prepare import TokenizedFile
 from postil.training.batches import StepBatch, make_batches
@@ -70,11 +71,13 @@ def _step_paces(
     rows = (config.training.batch_rows or 1) * config.training.accumulation
     pack = config.training.max_tokens_per_pack or 1
     longest = sorted(examples, key=lambda e: -len(e.input_ids))[:rows]
-    warm_up = next(make_batches(longest, batch_rows=rows, max_tokens_per_pack=pack, seed=0, steps=1))
+    shares = not has_dropout(state.model) and shares_beginnings(state.model, len(longest[0].input_ids))
+    sizes = {"batch_rows": rows, "max_tokens_per_pack": pack}
+    warm_up = next(make_batches(longest, **sizes, seed=0, steps=1, shares=shares))
     began = time.perf_counter()
     first_pace = _timed_step(state, warm_up)
     paces: list[float] = []
-    for batch in make_batches(examples, batch_rows=rows, max_tokens_per_pack=pack, seed=0, steps=MOST_STEPS + 1):
+    for batch in make_batches(examples, **sizes, seed=0, steps=MOST_STEPS + 1, shares=shares):
         paces.append(_timed_step(state, batch))
         if len(paces) > 1 and time.perf_counter() - began > seconds:
             break

@@ -28,8 +28,13 @@ class StepBatch:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens computed."""
+        """Tokens of its rows."""
         return sum(p.num_tokens for p in self.packs)
+
+    @property
+    def num_laid_tokens(self) -> int:
+        """Tokens computed: fewer where rows share their beginning."""
+        return sum(p.num_laid_tokens for p in self.packs)
 
     @property
     def num_trained_tokens(self) -> int:
@@ -56,6 +61,7 @@ def make_batches(
     seed: int,
     steps: int,
     first_step: int = 0,
+    shares: bool = False,
 ) -> Iterator[StepBatch]:
     """Yields the steps first_step + 1 ... steps.
 
@@ -64,8 +70,9 @@ def make_batches(
     Args:
         examples: at least one.
         batch_rows: rows of a step.
-        max_tokens_per_pack: a step with more tokens is split into packs of whole rows.
+        max_tokens_per_pack: a step with more tokens to compute is split into packs of whole rows.
         first_step: steps already done; the rest is the same as in an uninterrupted run.
+        shares: what rows of a pack begin with alike is computed once (see `Pack`); only where `shares_beginnings`.
     """
     per_epoch = steps_per_epoch(len(examples), batch_rows)
     epoch, order = -1, np.zeros(0, dtype=np.int64)
@@ -75,5 +82,5 @@ def make_batches(
             order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(examples))
         start = done % per_epoch * batch_rows
         rows = [examples[i] for i in order[start : start + batch_rows]]
-        packs = tuple(pack_tensors(pack) for pack in pack_examples(rows, max_tokens_per_pack))
+        packs = tuple(pack_tensors(pack) for pack in pack_examples(rows, max_tokens_per_pack, shares=shares))
         yield StepBatch(done + 1, packs, tuple(row.place for row in rows))

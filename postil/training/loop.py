@@ -14,10 +14,16 @@ from postil.data.examples import Example
 from postil.errors import DataError, Stopped
 from postil.events import CheckpointSaved, Pace, Report, ShouldStop, StepDone, TrainingPlanned, Warned
 from postil.language import say
-from postil.models.adapter import adapter_dropout
+from postil.models.adapter import adapter_dropout, has_dropout
 from postil.models.devices import peak_memory_bytes
 from postil.models.loss import output_head
-from postil.models.packed import causal_model, packed_attention, supports_packing
+from postil.models.packed import (
+    causal_model,
+    packed_attention,
+    shares_beginnings,
+    slow_attention_reason,
+    supports_packing,
+)
 from postil.training.allocator import keep_freed_memory
 from postil.training.batches import StepBatch, make_batches, num_steps, steps_per_epoch
 from postil.training.checkpoint import (
@@ -162,6 +168,8 @@ def train_adapter(
         seed=config.seed,
         steps=steps,
         first_step=state.step,
+        # with dropout, rows that begin alike would drop the same inputs there
+        shares=not has_dropout(model) and shares_beginnings(model, max(len(e.input_ids) for e in examples)),
     )
     clock = _Clock()
     _measure_heldout(run, state)  # a run that was stopped before a measurement catches up
@@ -190,8 +198,13 @@ def _announce(run: _Run, model: nn.Module, rows: int, num_examples: int) -> None
         )
     )
     if not supports_packing(model):
-        values = {"family": causal_model(model).config.model_type}
-        run.report(Warned(key="training.not_packed", message=say("training.not_packed", **values), values=values))
+        _warn(run, "training.not_packed", family=causal_model(model).config.model_type)
+    elif (reason := slow_attention_reason(model)) is not None:
+        _warn(run, "training.slow_attention", device=next(model.parameters()).device.type, reason=reason)
+
+
+def _warn(run: _Run, key: str, **values: str) -> None:
+    run.report(Warned(key=key, message=say(key, **values), values=values))
 
 
 def _train_step(run: _Run, state: TrainingState, batch: StepBatch, clock: _Clock) -> None:

@@ -28,6 +28,36 @@ def make_rows(count: int, seed: int = 0, longest: int = 48) -> list[Example]:
     return rows
 
 
+def make_kindred_rows(seed: int = 0) -> list[Example]:
+    """Rows that begin alike in several ways.
+
+    Two system prompts; conversations that go on where others stop, the answer before trained in both, in one or in
+    neither; one row twice, one that is another's beginning, and one like none.
+    """
+    source = random.Random(seed)
+    first, second, history, answer = (_tokens(source, n) for n in (33, 21, 18, 17))
+    rows = [
+        (first, _tokens(source, 12)),
+        (first + history, answer),
+        (second, _tokens(source, 9)),
+        (first + history + answer, _tokens(source, 8)),
+        (first + history, answer + _tokens(source, 7)),
+        (first + history, answer),
+        (first[:25], first[25:]),
+        (second, _tokens(source, 40)),
+        ((), _tokens(source, 30)),
+        (first + history, _tokens(source, 5)),
+    ]
+    return [
+        Example(Place("rows.jsonl", number + 1), (*prompt, *rest, 2), (*[IGNORED] * len(prompt), *rest, IGNORED))
+        for number, (prompt, rest) in enumerate(rows)
+    ]
+
+
+def _tokens(source: random.Random, count: int) -> tuple[int, ...]:
+    return tuple(source.randrange(3, 10000) for _ in range(count))
+
+
 def load_tiny(directory: Path, architecture: str, **settings: object) -> PreTrainedModel:
     """A random model of an architecture, frozen, in fp32."""
     make_tiny_model(directory, architecture, **settings)
@@ -52,6 +82,11 @@ def gradients(model: nn.Module) -> Tensor:
     for parameter in parameters:
         parameter.grad = None
     return vector.double()
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    """Of the angle between two vectors."""
+    return float(a @ b / (a.norm() * b.norm()))
 
 
 def padded_loss(model: nn.Module, row: Example) -> Tensor:

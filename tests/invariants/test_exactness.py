@@ -14,23 +14,8 @@ from postil.models.adapter import adapter_disabled, load_adapter, save_adapter_w
 from postil.models.loss import head_loss, output_head, row_losses, summed_loss
 from postil.models.packed import causal_model, pack_tensors, packed_attention, packed_hidden_states, supports_packing
 from postil.testing.tiny import ARCHITECTURES
-from tests.invariants.rows import gradients, load_tiny, make_rows, padded_loss, with_adapter
-
-GEMMA2 = {
-    "attn_logit_softcapping": 3.0,
-    "final_logit_softcapping": 2.0,
-    "sliding_window": 16,
-    "query_pre_attn_scalar": 9,
-}
-CASES = [(name, {}) for name in ARCHITECTURES] + [("gemma2", GEMMA2), ("granite", {"logits_scaling": 3.0})]
-LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
-CASES += [("llama", {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 24, "factor": 8.0}})]
-CASES += [("cohere", {"logit_scale": 0.25, "layer_norm_eps": 1e-5}), ("gemma3_text", {"sliding_window": 8})]
-NAMES = [name + "-longrope" * ("rope_parameters" in settings) for name, settings in CASES]
-
-
-def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(a @ b / (a.norm() * b.norm()))
+from tests.invariants.cases import CASES, NAMES
+from tests.invariants.rows import cosine, gradients, load_tiny, make_rows, padded_loss, with_adapter
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES, ids=NAMES)

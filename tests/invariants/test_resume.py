@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import torch
 from torch import nn
 
 from postil.config import AdapterConfig
+from postil.data.examples import Example
 from postil.errors import Stopped
 from postil.events import Report, ShouldStop, ignore, never
 from postil.models.adapter import add_adapter, trainable_parameters
 from postil.testing.tiny import ARCHITECTURES
 from postil.training.loop import TrainResult, train_adapter
-from tests.invariants.rows import load_tiny, make_rows, settings
+from tests.invariants.rows import load_tiny, make_kindred_rows, make_rows, settings
 
+RANDOM_ROWS = make_rows(12)
 DROPOUT = AdapterConfig(rank=4, alpha=8, dropout=0.2)
 
 
@@ -30,12 +33,13 @@ def train(
     report: Report = ignore,
     should_stop: ShouldStop = never,
     resume: bool = False,
+    rows: Sequence[Example] = RANDOM_ROWS,
 ) -> tuple[TrainResult, dict[str, torch.Tensor]]:
     """Trains a tiny model for 6 steps, its base and adapter made anew; returns the result without its clock."""
     model = add_adapter(load_tiny(directory / "base", name, vocab_size=10240), adapter, seed=1)
     result = train_adapter(
         model,
-        make_rows(12),
+        rows,
         config=settings(),
         run_dir=directory,
         data_hash="data",
@@ -74,6 +78,16 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, name: str, ada
     assert stop.value.exit_code == 130 and stop.value.values == {"step": 3, "steps": 6}
     assert_same(train(tmp_path / "parts", name, adapter, resume=True), whole)
     assert whole[0].steps == 6 and list(whole[0].heldout_losses) == [3, 6]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_shared_beginnings_resume_bit_for_bit(tmp_path: Path, name: str) -> None:
+    plain, rows = AdapterConfig(rank=4, alpha=8), [*make_kindred_rows(), *make_kindred_rows(seed=1)[:2]]
+    whole = train(tmp_path / "whole", name, plain, rows=rows)
+    asked = iter([False, True])
+    with pytest.raises(Stopped):
+        train(tmp_path / "parts", name, plain, rows=rows, should_stop=lambda: next(asked))
+    assert_same(train(tmp_path / "parts", name, plain, rows=rows, resume=True), whole)
 
 
 def killed_in_the_middle_of_a_checkpoint() -> None:

@@ -94,6 +94,15 @@ def test_an_architecture_that_cannot_be_packed_is_named(tmp_path: Path) -> None:
     assert warned.key == "training.not_packed" and "gptj" in warned.message
 
 
+def test_attention_that_is_not_quick_is_said_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("postil.models.packed.slow_reason", lambda *_: "no such operator")
+    monkeypatch.setattr("postil.models.attention_kernels.slow_reason", lambda *_: "no such operator")
+    events: list[AnyEvent] = []
+    train(tmp_path, config=settings(epochs=None, max_steps=1), report=events.append)
+    warned = next(e for e in events if isinstance(e, Warned))
+    assert warned.key == "training.slow_attention" and "no such operator" in warned.message
+
+
 def test_the_four_verbs(tmp_path: Path) -> None:
     model = add_adapter(load_tiny(tmp_path / "base", "llama", **SMALL), ADAPTER, 0)
     state = make_state(model, settings())
