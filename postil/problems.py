@@ -22,6 +22,7 @@ FixAction = Literal[
     "drop_empty_messages",
     "drop_stand_ins",
     "keep_first_answer",
+    "keep_added_answer",
     "fill_down",
     "set_text",
     "repair_json",

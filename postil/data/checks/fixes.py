@@ -23,6 +23,8 @@ from postil.data.checks.text_fixes import Rewrite, rewrite_for
 from postil.data.shapes.record import Record
 from postil.problems import Fix, FixAction, Place
 
+LEAVES_OUT: tuple[FixAction, ...] = ("drop_row", "keep_first_answer", "keep_added_answer")
+"""What takes rows out whole."""
 _LIST_ACTIONS: dict[str, Callable[[Messages], Messages]] = {
     "merge_messages": merge_consecutive,
     "drop_opening": drop_opening,
@@ -87,6 +89,11 @@ def keep_first_answer(*others: Place) -> Fix:
     return Fix("keep_first_answer", others, automatic=False)
 
 
+def keep_added_answer(*others: Place) -> Fix:
+    """Of several answers to one question keeps the one that was added last, by hand; `others` are the rows with the rest."""
+    return Fix("keep_added_answer", others, automatic=False)
+
+
 def fill_down(place: Place, column: str, value: str) -> Fix:
     """Writes the value of the row above into an empty field."""
     return Fix("fill_down", (place,), values={"path": column, "value": value})
@@ -108,7 +115,7 @@ def apply_fix(
             changed. Its own place, or None, is the whole record.
     """
     values = values or {}
-    if action in ("drop_row", "keep_first_answer"):
+    if action in LEAVES_OUT:
         return _without(record, place)
     if action in ("repair_json", "add_conversation"):  # done while the rows were read: before, it was no record
         return record

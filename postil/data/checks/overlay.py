@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from postil.data.checks.fixes import apply_fix
+from postil.data.checks.fixes import LEAVES_OUT, apply_fix
 from postil.data.shapes.record import Record
 from postil.errors import CannotWriteError, DataError, MissingInputError
 from postil.problems import ADDED, Fix, FixAction, Place, Problem
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from postil.data.records import Records
 
 _CHUNK_BYTES = 1 << 20
-_LEAVES_OUT = ("drop_row", "keep_first_answer")
 FORMAT = "postil-overlay-1"
 BY_HAND = "by_hand"
 """The code of edits that no problem proposed."""
@@ -91,7 +90,7 @@ class Overlay:
 
     def drops(self, place: Place) -> bool:
         """True where the row is left out: also one so broken that it is no record."""
-        return any(edit.action in _LEAVES_OUT for _, edit in self._by_place.get(place, ()))
+        return any(edit.action in LEAVES_OUT for _, edit in self._by_place.get(place, ()))
 
     def settles(self, problem: Problem) -> bool:
         """True where the row is left out, or the very cell has got another text: the file's own cell is not learned."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from postil.data.checks.fixes import drop_row, keep_first_answer
+from postil.data.checks.fixes import drop_row, keep_added_answer, keep_first_answer
 from postil.data.conversations import Message, normalize_question
-from postil.problems import Place, Problem
+from postil.problems import ADDED, Fix, Place, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,12 +142,19 @@ def find_repetitions(
 
 def _conflict(fingerprints: Fingerprints, by_answer: list[list[int]], excerpt: str) -> Problem:
     places = [fingerprints.place(indices[0]) for indices in by_answer]
-    others = [fingerprints.place(index) for indices in by_answer[1:] for index in indices]
     more = " ..." if len(places) > NUM_ROWS_NAMED else ""
     rows = ", ".join(row_beside(place, places[0]) for place in places[:NUM_ROWS_NAMED]) + more
     values = {"answers": len(places), "rows": rows}
-    fix = keep_first_answer(*others)
+    fix = _one_answer(fingerprints, by_answer)
     return Problem("conflicting_answers", "warning", places[0], excerpt=excerpt, values=values, fix=fix)
+
+
+def _one_answer(fingerprints: Fingerprints, by_answer: list[list[int]]) -> Fix:
+    """Keeps the first answer; where one was added by hand, that one: somebody has corrected what the file says."""
+    added = [index for indices in by_answer for index in indices if fingerprints.place(index).file == ADDED]
+    kept = max(added, default=by_answer[0][0])
+    others = [fingerprints.place(index) for indices in by_answer if kept not in indices for index in indices]
+    return keep_added_answer(*others) if added else keep_first_answer(*others)
 
 
 def row_beside(place: Place, beside: Place) -> str:

@@ -162,6 +162,7 @@ def test_constructors_name_their_action_and_place():
         assert getattr(fixes, name)(PLACE) == Fix(name, (PLACE,))
     assert not fixes.mask_personal_data(PLACE).automatic
     assert fixes.keep_first_answer(PLACE, PLACE).places == (PLACE, PLACE)
+    assert fixes.keep_added_answer(PLACE).places == (PLACE,) and not fixes.keep_added_answer(PLACE).automatic
     assert fixes.fill_down(PLACE, "key", "v").values == {"path": "key", "value": "v"}
     assert not fixes.set_text(PLACE, "key", "v").automatic
     assert fixes.break_control_tokens(PLACE, ["<x>"]).values == {"tokens": ["<x>"]}

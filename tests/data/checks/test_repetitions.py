@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 from postil.data.checks.repetitions import Fingerprints, find_repetitions, row_beside
 from postil.data.conversations import Message, ToolCall
-from postil.problems import Place, Problem
+from postil.problems import ADDED, Place, Problem
 
 
 def pair(question: str, answer: str, system: str = "") -> tuple[Message, ...]:
@@ -39,6 +39,17 @@ def test_conflicts_keep_the_first_answer_when_asked() -> None:
     ]
     fix = found[0].fix
     assert fix and not fix.automatic and [p.row for p in fix.places] == [4, 5]
+
+
+def test_what_was_added_by_hand_wins_the_newest_first() -> None:
+    fingerprints = Fingerprints()
+    places = [Place("a.csv", 2), Place("a.csv", 3), Place("a.csv", 4), Place(ADDED, 2), Place(ADDED, 5)]
+    answers = ("old", "newest", "old", "newer", "newest")
+    for place, answer in zip(places, answers, strict=True):
+        fingerprints.add(pair("How?", answer), place)
+    fix = next(p.fix for p in problems(fingerprints) if p.code == "conflicting_answers")
+    assert fix and fix.action == "keep_added_answer" and not fix.automatic
+    assert fix.places == (places[0], places[2], places[3])
 
 
 def test_another_system_message_is_another_question() -> None:
