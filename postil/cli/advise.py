@@ -12,6 +12,7 @@ from postil.advice.cards import CARDS
 from postil.advice.pricing import FREE_ROWS_PER_MONTH, MICRO, RATE_MICRO_PER_1000, spell_micro
 from postil.advice.recommend import KINDS, PRESETS, Setting
 from postil.advice.wording import amount_range, duration_range
+from postil.cli.check_view import fixed_name
 from postil.cli.options import (
     AsJson,
     Device,
@@ -22,9 +23,11 @@ from postil.cli.options import (
     SingleTurnOption,
     check_mapped_columns,
     read_options,
+    spell_options,
 )
 from postil.cli.screen import Screen, open_screen
 from postil.config import RunConfig, parse_assignments
+from postil.data.options import ReadOptions
 from postil.errors import MissingInputError, UsageError
 from postil.language import say
 from postil.models.memory import gigabytes
@@ -94,7 +97,7 @@ def advise(
     _show_kind(screen, found, file)
     _show_settings(screen, found)
     _show_estimate(screen, found)
-    _show_next(screen, found, config)
+    _show_next(screen, found, config, options)
     if as_yaml:
         typer.echo(settings_yaml(found, config), nl=False)
     if as_json:
@@ -196,14 +199,23 @@ def _price(found: "Advice", estimate: "Estimate") -> str:
     return say("cli.advise.price_text" if micro else "cli.advise.price_free", **values)
 
 
-def _show_next(screen: Screen, found: "Advice", config: RunConfig) -> None:
+def _show_next(screen: Screen, found: "Advice", config: RunConfig, options: ReadOptions) -> None:
+    """The command that trains so; where rows have errors, which would stop it, first the one that mends them."""
+    file = Path(config.data.file or "")
     screen.line("")
     screen.say("cli.advise.next", "bold")
-    words = ["postil", "train", config.data.file, "--model", config.model.base]
+    if found.rows_left_out:
+        copy = fixed_name(file, file.suffix.lower().removeprefix("."))
+        screen.say("cli.advise.next_mend", count=found.rows_left_out)
+        screen.command("postil", "fix", file, *spell_options(options), "-o", copy)
+        screen.say("cli.advise.next_without")
+    words = ["postil", "train", config.data.file, *spell_options(options, as_settings=True)]
+    words += ["--model", config.model.base]
     if config.data.kind:
         words += ["--set", f"kind={config.data.kind}"]
     if config.training.preset != "recommended":
         words += ["--set", f"preset={config.training.preset}"]
+    words += ["--drop-bad"] if found.rows_left_out else []
     screen.command(*words)
 
 

@@ -1,4 +1,7 @@
-"""`postil chat`: base and adapter answer the same question at once, from one model in memory."""
+"""`postil chat`: base and adapter answer the same question at once, from one model in memory.
+
+What is typed is one conversation until `/new`; every line of a file or a pipe is a question of its own.
+"""
 
 import sys
 from collections.abc import Generator, Iterator
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 END = {"exit", "quit"}
 START_OVER = "/new"
+COMMAND_SIGN = "/"
 
 
 @dataclass
@@ -77,11 +81,17 @@ def chat(
     histories.start_over()
     if screen.is_terminal:
         screen.say("cli.chat.ready", "dim")
-    for question in _questions(screen):
+    is_typed = sys.stdin.isatty()
+    for question in _questions(screen, is_typed):
         if question == START_OVER:
             histories.start_over()
             screen.say("cli.chat.new", "dim")
             continue
+        if is_typed and question.startswith(COMMAND_SIGN):  # a slip of the hand; the model could not make sense of it
+            screen.say("cli.chat.no_such_command", "yellow", name=question.split()[0])
+            continue
+        if not is_typed:
+            histories.start_over()
         histories.add("user", dict.fromkeys(sides, question))
         try:
             histories.add("assistant", _answer(screen, tuned, histories, sampling))
@@ -90,9 +100,8 @@ def chat(
             histories.take_back()
 
 
-def _questions(screen: Screen) -> Iterator[str]:
+def _questions(screen: Screen, typed: bool) -> Iterator[str]:
     """What is typed or piped in, until exit, quit or the end of input; empty lines are passed over."""
-    typed = sys.stdin.isatty()
     while True:
         try:
             line = screen.console.input(say("cli.chat.prompt"), markup=False) if typed else sys.stdin.readline()

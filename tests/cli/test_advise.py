@@ -1,5 +1,6 @@
 """`postil advise`: kind, settings with reasons, and what they take."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_a_base_that_is_not_here_gets_settings_but_no_estimate(shell: Shell, mon
     found = last_json(out)
     assert code == 0 and found["estimate"] is None and found["settings"]
     assert "not on this machine" in err and "--on" in err
+
+
+def test_a_file_with_errors_is_mended_or_trained_without_them(shell: Shell, bad_file: Path) -> None:
+    command = ("advise", bad_file, "--model", "Qwen/Qwen3-4B", "--on", "h200")
+    code, out, _ = shell(*command, "--map", "question=问题,answer=答案")
+    fix, train = [shlex.split(line) for line in out.splitlines() if line.startswith("  postil ")]
+    assert code == 0 and "25 rows have errors and stop a training" in out
+    copy = str(bad_file.with_name("bad file-fixed.csv"))
+    assert fix == ["postil", "fix", str(bad_file), "--map", "question=问题,answer=答案", "-o", copy]
+    assert train[:3] == ["postil", "train", str(bad_file)] and train[-1] == "--drop-bad"
+    assert "map=question=问题,answer=答案" in train
+    _, out, _ = shell("advise", DEMO, "--model", "Qwen/Qwen3-4B", "--on", "h200")
+    assert "postil fix" not in out and "--drop-bad" not in out
 
 
 def test_the_users_kind_and_preset_decide(shell: Shell) -> None:

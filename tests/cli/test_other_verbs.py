@@ -134,25 +134,51 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> FakeTuned:
     return fake
 
 
-def test_chat_reads_a_pipe_keeps_a_history_a_side_and_starts_over(
+class Typed(io.StringIO):
+    """What somebody types at a terminal."""
+
+    def isatty(self) -> bool:
+        """True, as of a terminal."""
+        return True
+
+
+def _answers(out: str) -> list[str]:
+    return re.findall(r"(?:base|tuned)> \w+!?", out)
+
+
+def test_what_is_typed_is_one_conversation_a_side_until_it_starts_over(
     shell: Shell, tuned: FakeTuned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\ntwo\n/new\nthree\nQUIT\nnever asked\n"))
+    monkeypatch.setattr(sys, "stdin", Typed("one\n\ntwo\n/new\nthree\nQUIT\nnever asked\n"))
     code, out, _ = shell("chat", "adapter")
     assert code == 0
-    assert [line for line in out.splitlines() if line.startswith(("base>", "tuned>"))] == [
-        "base> B2!",
-        "tuned> T2",
-        "base> B4!",
-        "tuned> T4",
-        "base> B2!",
-        "tuned> T2",
-    ]
+    assert _answers(out) == ["base> B2!", "tuned> T2", "base> B4!", "tuned> T4", "base> B2!", "tuned> T2"]
     assert out.count(say("answering.unfinished")) == 1  # the base's second answer ran into the limit
     base, tuned_messages = tuned.sent[1]
     assert base[0] == Message("system", "Be kind.")
     assert base[2] == Message("assistant", "B2!")
     assert tuned_messages[2] == Message("assistant", "T2")
+
+
+def test_every_line_of_a_pipe_is_a_conversation_of_its_own(
+    shell: Shell, tuned: FakeTuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\ntwo\n/etc or /usr?\nquit\nnever asked\n"))
+    code, out, _ = shell("chat", "adapter")
+    assert code == 0
+    assert _answers(out) == ["base> B2!", "tuned> T2"] * 3
+    asked = [Message("user", text) for text in ("one", "two", "/etc or /usr?")]
+    assert tuned.sent == [([Message("system", "Be kind."), question],) * 2 for question in asked]
+
+
+def test_a_mistyped_command_is_not_asked_but_answered_with_those_there_are(
+    shell: Shell, tuned: FakeTuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Typed("/help me\none\n"))
+    code, out, _ = shell("chat", "adapter")
+    assert code == 0
+    assert "There is no command /help." in out and "/new" in out
+    assert [base[-1] for base, _ in tuned.sent] == [Message("user", "one")]
 
 
 @pytest.mark.parametrize("side", ["base", "tuned"])
