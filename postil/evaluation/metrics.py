@@ -2,9 +2,13 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 RIGHT_F1 = 0.8
 """An answer with at least this F1, and the same numbers, counts as right."""
+RARE_SHARE = 0.1
+"""A word in less than this share of a file's answers tells them apart."""
 
 # What is written with spaces (Latin, Greek, Cyrillic, Arabic, Indic ... and digits) is counted word by word, everything
 # else sign by sign. Counted letter by letter, any two long English sentences would share four fifths of their letters.
@@ -35,8 +39,52 @@ def character_f1(answer: str, expected: str) -> float:
     return 2 * (left & right).total() / total if total else 1.0
 
 
-def is_right(answer: str, expected: str) -> bool:
-    """Nearly word for word, and with the very numbers: "27 months" for "9 months" is wrong and no small slip."""
+@dataclass(frozen=True, slots=True)
+class TellingWords:
+    """The words that carry a fact in the answers of one file: those that few of its answers have.
+
+    Answers that are made from one pattern share nearly all their words, so that overlap alone takes "is made of wool"
+    for "is made of acrylic". Numbers are told apart by `is_right` in any case.
+
+    Args:
+        num_answers: different answers that are known.
+        num_with: of a word, in how many of them it stands.
+    """
+
+    num_answers: int
+    num_with: Mapping[str, int]
+
+    @classmethod
+    def of(cls, answers: Iterable[str]) -> "TellingWords":
+        """Counted over the different texts among the expected answers of a file, learned ones included."""
+        texts = {normalize_space(answer) for answer in answers}
+        return cls(len(texts), Counter(word for text in texts for word in _words(text)))
+
+    def missing(self, answer: str, expected: str) -> set[str]:
+        """The telling words of the expected answer that a reply lacks, in small letters; the order does not count.
+
+        A word tells where it stands in one answer only, or in less than a tenth of them. A word of Chinese, Japanese,
+        Korean or Thai is a sign here, as for `character_f1`; punctuation tells nothing.
+        """
+        return {word for word in _words(expected) - _words(answer) if self._tells(word)}
+
+    def _tells(self, word: str) -> bool:
+        found = self.num_with.get(word, 0)
+        return self.num_answers > 1 and (found <= 1 or found < RARE_SHARE * self.num_answers)
+
+
+def _words(text: str) -> set[str]:
+    return {unit.casefold() for unit in _UNIT.findall(text) if unit.isalnum()}
+
+
+def is_right(answer: str, expected: str, telling: TellingWords | None = None) -> bool:
+    """Nearly word for word, and with the very facts: "27 months" for "9 months" is wrong and no small slip.
+
+    Args:
+        telling: of the file that `expected` is from; none of its words may be missing. None looks at numbers only.
+    """
     if Counter(_NUMBER.findall(answer)) != Counter(_NUMBER.findall(expected)):
+        return False
+    if telling is not None and telling.missing(answer, expected):
         return False
     return character_f1(answer, expected) >= RIGHT_F1

@@ -10,7 +10,7 @@ from torch import nn
 from postil.data.chat_template import ChatFormat
 from postil.data.conversations import Conversation, normalize_question
 from postil.data.examples import Example
-from postil.evaluation.metrics import character_f1, is_right
+from postil.evaluation.metrics import TellingWords, character_f1, is_right, normalize_space
 from postil.evaluation.tables import html_table
 from postil.evaluation.verdict import (
     FEWEST_QUESTIONS,
@@ -39,6 +39,7 @@ class AnswerPair:
         base_f1: character F1 of the base's answer against the expected one.
         loss_base: mean nats per trained token of this row.
         tuned_stopped: the adapter ended its answer itself.
+        base_is_right, tuned_is_right: as `metrics.is_right` has it, with the telling words of the file.
     """
 
     question: str
@@ -51,6 +52,8 @@ class AnswerPair:
     loss_tuned: float
     tuned_stopped: bool
     place: Place
+    base_is_right: bool = False
+    tuned_is_right: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class EvaluationReport:
         base_right: answered questions whose answers are right, as `metrics.is_right` has it.
         tuned_not_stopped: answers of the adapter that ran into the limit.
         answers: up to `max_answers`, one per question, spread evenly over the held-out rows.
+        num_answers_learned: how many of them expect an answer that also stands, in the same words, in a learned row,
+            asked otherwise there; None where the learned rows are not known.
         num_rows: held-out rows that were measured.
         num_worse: those whose loss rose by more than 2 %.
         worse: the first fifty of them, those that rose most before the others.
@@ -98,6 +103,7 @@ class EvaluationReport:
     num_rows: int = 0
     num_worse: int = 0
     worse: tuple[WorseRow, ...] = ()
+    num_answers_learned: int | None = None
 
     @property
     def summary(self) -> tuple[str, ...]:
@@ -117,6 +123,8 @@ class EvaluationReport:
                     not_stopped=self.tuned_not_stopped,
                 )
             )
+        if self.num_answers_learned:
+            lines.append(say("evaluation.answers_learned", n=len(self.answers), learned=self.num_answers_learned))
         if self.verdict == "worse":
             lines.append(say("evaluation.worse_advice"))
         if self.weak and (self.answers or self.verdict != "cannot_tell"):  # else there is nothing to read or to doubt
@@ -156,6 +164,7 @@ def evaluate_adapter(
     heldout: Sequence[Conversation],
     heldout_examples: Sequence[Example],
     *,
+    learned: Sequence[Conversation] = (),
     max_answers: int = 50,
     max_new_tokens: int = 96,
     num_rows: int | None = None,
@@ -168,6 +177,8 @@ def evaluate_adapter(
         model: base with its adapter on; both sides are read from it.
         heldout: held-out conversations.
         heldout_examples: their tokens, found by place; conversations without (too long ones) are not measured.
+        learned: the conversations that were trained; their answers show which words carry a fact in this file, and
+            whether a held-out answer was learned under another question.
         max_answers: questions answered by both sides, greedily.
         num_rows: rows of the whole data set; under 60 the verdict is called weak. None counts the held-out ones.
         seed: of the bootstrap.
@@ -184,7 +195,9 @@ def evaluate_adapter(
     interval = bootstrap_interval(base_means - tuned_means, seed) if len(base_means) >= FEWEST_QUESTIONS else None
     loss_base = float(base_means.mean()) if rows else None
     picked = _spread(questions, max_answers)
-    answers = _answer_both(model, chat_format, [(rows[i], base[i], tuned[i]) for i in picked], max_new_tokens)
+    telling = TellingWords.of(c.answer for c in (*learned, *heldout))
+    asked = [(rows[i], base[i], tuned[i]) for i in picked]
+    answers = _answer_both(model, chat_format, asked, max_new_tokens, telling)
     worse = _worse(base, tuned)
     result = EvaluationReport(
         heldout_loss_base=loss_base,
@@ -193,13 +206,14 @@ def evaluate_adapter(
         verdict=judge(interval, loss_base),
         weak=(len(rows) if num_rows is None else num_rows) < WEAK_ROWS,
         num_questions=len(base_means),
-        base_right=sum(is_right(a.base, a.expected) for a in answers),
-        tuned_right=sum(is_right(a.tuned, a.expected) for a in answers),
+        base_right=sum(a.base_is_right for a in answers),
+        tuned_right=sum(a.tuned_is_right for a in answers),
         tuned_not_stopped=sum(not a.tuned_stopped for a in answers),
         answers=answers,
         num_rows=len(rows),
         num_worse=len(worse),
         worse=tuple(_worse_row(chat_format, rows[i], base[i], tuned[i]) for i in worse[:MOST_WORSE_ROWS]),
+        num_answers_learned=_num_also_in(answers, learned) if learned else None,
     )
     _warn(result, report)
     return result
@@ -210,6 +224,7 @@ def _answer_both(
     chat_format: ChatFormat,
     rows: Sequence[tuple[Conversation, float, float]],
     max_new_tokens: int,
+    telling: TellingWords,
 ) -> tuple[AnswerPair, ...]:
     prompts, sampling = [c.prompt for c, _, _ in rows], Sampling(max_new_tokens=max_new_tokens)
     tools = [c.tools for c, _, _ in rows]
@@ -217,10 +232,12 @@ def _answer_both(
     with adapter_disabled(model):
         base_answers = generate_answers(model, chat_format, prompts, sampling, tools=tools)
     expected = [chat_format.expected_text(c) for c, _, _ in rows]
-    return tuple(_pair(*four) for four in zip(rows, expected, base_answers, tuned_answers, strict=True))
+    return tuple(_pair(*four, telling) for four in zip(rows, expected, base_answers, tuned_answers, strict=True))
 
 
-def _pair(row: tuple[Conversation, float, float], expected: str, base: Answer, tuned: Answer) -> AnswerPair:
+def _pair(
+    row: tuple[Conversation, float, float], expected: str, base: Answer, tuned: Answer, telling: TellingWords
+) -> AnswerPair:
     conversation, loss_base, loss_tuned = row
     return AnswerPair(
         question=conversation.question,
@@ -233,7 +250,15 @@ def _pair(row: tuple[Conversation, float, float], expected: str, base: Answer, t
         loss_tuned=loss_tuned,
         tuned_stopped=tuned.stopped,
         place=conversation.place,
+        base_is_right=is_right(base.text, expected, telling),
+        tuned_is_right=is_right(tuned.text, expected, telling),
     )
+
+
+def _num_also_in(answers: Sequence[AnswerPair], learned: Sequence[Conversation]) -> int:
+    """How many of the expected answers stand among the learned ones, but for white space."""
+    known = {normalize_space(c.answer) for c in learned}
+    return sum(normalize_space(a.expected) in known for a in answers)
 
 
 def _worse(base: Sequence[float], tuned: Sequence[float]) -> list[int]:

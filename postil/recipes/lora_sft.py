@@ -139,6 +139,7 @@ def train_lora(
             chat_format,
             kept,
             heldout.examples,
+            learned=split.train,
             max_answers=config.evaluation.max_answers,
             max_new_tokens=config.evaluation.used_max_new_tokens,
             num_rows=len(split.train) + len(split.heldout),

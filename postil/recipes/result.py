@@ -94,6 +94,7 @@ class RunResult:
             "answers": len(self.evaluation.answers),
             "base_right": self.evaluation.base_right,
             "tuned_right": self.evaluation.tuned_right,
+            "answers_learned": self.evaluation.num_answers_learned,
             "tuned_not_stopped": self.evaluation.tuned_not_stopped,
             "heldout_rows": self.evaluation.num_rows,
             "heldout_worse": self.evaluation.num_worse,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postil.evaluation.metrics import RIGHT_F1, character_f1, exact_match, is_right
+from postil.evaluation.metrics import RIGHT_F1, TellingWords, character_f1, exact_match, is_right
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,42 @@ def test_another_number_is_another_answer() -> None:
     assert not is_right(expected.replace("9", "27"), expected)
     assert not is_right("满 99 元包邮，两天送到。", "满 199 元包邮，两天送到。")
     assert not is_right("Something else altogether.", expected)
+
+
+MADE_OF = {
+    "Winter Hat": "acrylic",
+    "Wool Scarf": "merino wool",
+    "Rain Coat": "nylon",
+    "Sun Hat": "straw",
+    "Silk Tie": "silk",
+    "Gym Bag": "canvas",
+}
+
+
+def test_another_fact_in_the_same_pattern_is_another_answer() -> None:
+    """Answers of one pattern share nearly all their words; the one that carries the fact decides."""
+    answers = [f"Hello! The {name} is made of {stuff}." for name, stuff in MADE_OF.items()]
+    answers += [f"Hello! The {name} can be washed at 30 degrees." for name in MADE_OF]
+    telling = TellingWords.of(answers * 4)
+    expected, false = answers[0], "Hello! The Winter Hat is made of merino winter Hat."
+    assert character_f1(false, expected) >= RIGHT_F1
+    assert telling.missing(false, expected) == {"acrylic"}
+    assert not is_right(false, expected, telling) and is_right(expected, expected, telling)
+    assert is_right("Hi! The Winter Hat is made of Acrylic.", expected, telling)
+
+
+def test_telling_words_of_chinese_are_signs() -> None:
+    colours = ["红", "白", "蓝", "黑", "灰", "绿", "紫", "粉", "青", "橙", "银"]
+    telling = TellingWords.of(f"您好，这款书包目前只有{colour}色的现货，喜欢可以直接下单。" for colour in colours)
+    expected = "您好，这款书包目前只有红色的现货，喜欢可以直接下单。"
+    assert not is_right(expected.replace("红", "白"), expected, telling)
+    assert is_right(expected.replace("您好，", ""), expected, telling)
+
+
+def test_words_that_many_answers_have_tell_nothing() -> None:
+    texts = [f"Item {letter}: sent by post today." for letter in "abcdefghijklmnopqrst"]
+    telling = TellingWords.of([*texts, "Item z: sent by courier today."])
+    assert telling.missing("Thing: brought now", texts[0]) == {"a"}
+    assert telling.missing("", "Item z: sent by courier today.") == {"z", "courier"}
+    alone = TellingWords.of(["Yes."] * 40)
+    assert alone.missing("No.", "Yes.") == set()

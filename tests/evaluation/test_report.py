@@ -179,6 +179,19 @@ def test_too_few_questions_give_no_verdict(
     assert warned == ([] if verdict == "same" else ["evaluation.too_few"])
 
 
+def test_answers_that_were_learned_under_another_question_are_counted(
+    model: PeftModel, chat_format: ChatFormat
+) -> None:
+    examples = tokenize_conversations(ROWS, chat_format).examples
+    learned = [conversation(50 + i, f"换个说法 {i}", c.answer + " ") for i, c in enumerate(ROWS[:3])]
+    report = evaluate_adapter(model, chat_format, ROWS, examples, learned=learned, max_new_tokens=2)
+    assert report.num_answers_learned == 3
+    assert say("evaluation.answers_learned", n=8, learned=3) in report.summary
+    assert "3 of these 8 answers also stand in rows that were learned" in " ".join(report.summary)
+    unknown = evaluate_adapter(model, chat_format, ROWS, examples, max_answers=2, max_new_tokens=2)
+    assert unknown.num_answers_learned is None and "were learned" not in " ".join(unknown.summary)
+
+
 PAIR = AnswerPair("<b>Q</b>", "A & B", "<script>x</script>", "A & B", 0.0, 1.0, 4.0, 0.5, True, Place("f.xlsx", 3, "S"))
 REPORT = EvaluationReport(4.0, 0.5, (3.0, 4.0), "better", False, 9, 0, 1, 0, (PAIR,))
 

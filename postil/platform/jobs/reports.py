@@ -23,7 +23,7 @@ class ComparedAnswer:
     """A held-out question, the answer in the file, and what base and adapter answered.
 
     Args:
-        base_is_right: nearly the answer in the file, by its characters or words.
+        base_is_right: nearly the answer in the file, as the run has judged it.
         where: its place in the file, in words; "" where it is not known.
     """
 
@@ -88,10 +88,16 @@ def _answer(found: Mapping[str, Any]) -> ComparedAnswer:
         expected=str(found["expected"]),
         base=str(found["base"]),
         tuned=str(found["tuned"]),
-        base_is_right=is_right(found["base"], found["expected"]),
-        tuned_is_right=is_right(found["tuned"], found["expected"]),
+        base_is_right=_is_right(found, "base"),
+        tuned_is_right=_is_right(found, "tuned"),
         where=_where(found),
     )
+
+
+def _is_right(found: Mapping[str, Any], side: str) -> bool:
+    """As the run has judged; one of an older version has not kept it, and did not know which words carry a fact."""
+    judged = found.get(f"{side}_is_right")
+    return is_right(found[side], found["expected"]) if judged is None else bool(judged)
 
 
 def _worse(found: Mapping[str, Any]) -> WorseRow:

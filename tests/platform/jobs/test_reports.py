@@ -60,6 +60,25 @@ def test_a_report_of_an_older_version_has_no_worse_rows(service: Service, job: t
     assert report.answers and report.answers[0].where == ""
 
 
+def test_what_the_run_has_judged_right_stands_and_an_older_report_is_judged_anew(
+    service: Service, job: tuple[str, str, Path]
+) -> None:
+    """Only the run knows which words carry a fact in its file."""
+    mei, job_id, file = job
+    kept = json.loads(file.read_text("utf-8"))
+    assert kept["base_right"] == sum(a["base_is_right"] for a in kept["answers"])
+    judged, old = kept["answers"][:2]
+    judged |= {"base": judged["expected"], "base_is_right": False, "tuned_is_right": True}
+    for name in ("base_is_right", "tuned_is_right"):
+        del old[name]
+    old["base"] = old["expected"]
+    file.write_text(json.dumps(kept), "utf-8")
+    report = find_report(service, mei, job_id)
+    assert report is not None
+    assert (report.answers[0].base_is_right, report.answers[0].tuned_is_right) == (False, True)
+    assert report.answers[1].base_is_right
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"answers": [{"question": "x"}]}', '{"answers": null}', "\x00"])
 def test_what_cannot_be_read_is_no_report(service: Service, job: tuple[str, str, Path], text: str) -> None:
     mei, job_id, file = job
