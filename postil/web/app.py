@@ -41,6 +41,7 @@ from postil.web.pages import (
 )
 from postil.web.pages import admin as admin_pages
 from postil.web.pages import base as base_pages
+from postil.web.pages import help as help_pages
 from postil.web.pages import jobs as job_pages
 from postil.web.pages import keys as key_pages
 from postil.web.pages import models as model_pages
@@ -52,6 +53,7 @@ from postil.web.serving_door import ServingDoor
 ROUTERS: tuple[APIRouter, ...] = (
     static_files.router,
     start.router,
+    help_pages.router,
     new.router,
     data.router,
     mending.router,

@@ -50,9 +50,10 @@ PUBLIC_PAGES = frozenset(
         ("GET", "/register"),
         ("POST", "/register"),
         ("POST", "/language"),
+        ("GET", "/help"),
     }
 )
-"""The same three ways in as pages, and the language to read them in; with `PUBLIC_FOLDERS` (decision 0012)."""
+"""The same three ways in as pages, the language to read them in, and help; with `PUBLIC_FOLDERS` (decision 0012)."""
 PUBLIC_FOLDERS = ("/links/", "/static/")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SESSION_SECONDS = 30 * 86400

@@ -36,6 +36,7 @@ def stops(furniture: Furniture, language: Language) -> Iterator[Stop]:
     own = furniture.homes[language]
     yield Stop("sign-in", "/sign-in", "")
     yield Stop("register", "/register", "")
+    yield Stop("help", "/help", "", is_pictured=False)
     yield Stop("link", "/links/none", "", 404, is_pictured=False)
     yield Stop("models-empty", "/models", "newcomer")
     yield Stop("data-empty", "/data", "newcomer")

@@ -91,3 +91,14 @@ def test_parts_of_a_page_send_the_whole_page_to_the_sign_in(anna: TestClient) ->
     headers = {"hx-request": "true", "hx-current-url": f"{ADDRESS}/jobs/job_x"}
     reply = anna.get("/jobs/job_x/progress", headers=headers)
     assert reply.status_code == 401 and reply.headers["hx-redirect"] == "/sign-in?next=/jobs/job_x"
+
+
+def test_help_is_there_for_everybody_in_their_language(anonymous: TestClient, anna: TestClient) -> None:
+    reply = anonymous.get("/help", follow_redirects=False)
+    assert reply.status_code == 200
+    assert "The eight steps" in reply.text and 'href="/register"' in reply.text and 'href="/account"' not in reply.text
+    assert 'href="/help"' in anonymous.get("/sign-in").text
+    anna.post("/language", data={"language": "zh", "next": "/help"})
+    reply = anna.get("/help")
+    assert "八个步骤" in reply.text and 'href="/account"' in reply.text and 'href="/new"' in reply.text
+    assert '<a href="/help" aria-current="page">帮助</a>' in reply.text
