@@ -38,13 +38,18 @@ class ComparedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class WorseRow:
-    """A held-out row from whose answer the adapter is further than the base; losses in nats per token."""
+    """A held-out row from whose answer the adapter is further than the base; losses in nats per token.
+
+    Args:
+        where: its place in words; "" where it is not known.
+    """
 
     question: str
     expected: str
     loss_base: float
     loss_tuned: float
     where: str
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +109,14 @@ def _worse(found: Mapping[str, Any]) -> WorseRow:
     base, tuned = float(found["loss_base"]), float(found["loss_tuned"])
     if not (math.isfinite(base) and math.isfinite(tuned)):
         raise ValueError(found)
-    return WorseRow(str(found["question"]), str(found["expected"]), base, tuned, _where(found))
+    return WorseRow(str(found["question"]), str(found["expected"]), base, tuned, _where(found), _place(found))
 
 
 def _where(found: Mapping[str, Any]) -> str:
+    place = _place(found)
+    return "" if place is None else place.in_words(known_file=place.file)
+
+
+def _place(found: Mapping[str, Any]) -> Place | None:
     file = found.get("file")
-    return Place(file, int(found["row"]), found["sheet"]).in_words(known_file=file) if file else ""
+    return Place(str(file), int(found["row"]), found["sheet"]) if file else None

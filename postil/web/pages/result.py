@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -15,12 +16,14 @@ from postil.language import say
 from postil.platform.adapters import adapters as library
 from postil.platform.adapters.sharing import leave_adapter
 from postil.platform.adapters.views import AdapterView
-from postil.platform.jobs.reports import RunReport, find_report
+from postil.platform.jobs.reports import RunReport, WorseRow, find_report
 from postil.platform.jobs.views import JobView, get_job
 from postil.platform.service import Service
+from postil.problems import ADDED
 from postil.web.auth import Reader, TheService, Trainer, Visitor
 from postil.web.errors import Reply, describe_error
 from postil.web.pages.code import Snippet, curl_snippet, python_snippet, service_address
+from postil.web.pages.data_findings import place_query
 from postil.web.pages.formats import number
 from postil.web.pages.forms import Form, read_form
 from postil.web.pages.rendering import page, see
@@ -127,6 +130,9 @@ def _result_page(
         report=report,
         verdict=verdict,
         evidence=evidence_lines(adapter.metrics),
+        measured=measured_lines(adapter.metrics),
+        num_kept=adapter.metrics.get("heldout_rows"),
+        row_path=partial(_row_path, job),
         grade=((job.actual or {}).get("grade") if job else None),
         steps_to_do=next_steps(verdict, job, report) if adapter.is_own else (),
         num_first=ANSWERS_AT_FIRST,
@@ -138,28 +144,43 @@ def _result_page(
 
 
 def evidence_lines(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the verdict rests on, in sentences: distances, the interval of their change, and counts.
+    """What the verdict rests on, as counts in sentences.
 
     Args:
         metrics: of an adapter's manifest; an older one may lack some.
     """
-    base, tuned = (_finite(metrics.get(f"heldout_loss_{side}")) for side in ("base", "tuned"))
+    base, tuned = _distances(metrics)
     if base is None or tuned is None:
         is_none_kept = "heldout_loss_base" in metrics and metrics["heldout_loss_base"] is None
         return (say("result_page.evidence.none"),) if is_none_kept else ()
-    lines = [say("result_page.evidence.losses", base=number(base, 2), tuned=number(tuned, 2))]
-    ends = [_finite(end) for end in metrics.get("interval") or ()]
-    if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
-        lines.append(_change(ends[0], ends[1]))
-        lines.append(say("result_page.evidence.certainty", n=metrics.get("heldout_questions", 0)))
+    lines = []
     if answered := metrics.get("answers"):
         right = {"base": metrics.get("base_right", 0), "tuned": metrics.get("tuned_right", 0)}
         lines.append(say("result_page.evidence.right", n=answered, **right))
+        if learned := metrics.get("answers_learned"):
+            lines.append(say("result_page.evidence.learned", n=answered, learned=learned))
     if cut := metrics.get("tuned_not_stopped"):
         lines.append(say("result_page.evidence.not_stopped", n=cut))
     if (rows := metrics.get("heldout_rows")) and (worse := metrics.get("heldout_worse")):
         lines.append(say("result_page.evidence.worse_rows", n=worse, rows=rows))
     return tuple(lines)
+
+
+def measured_lines(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The numbers behind the verdict, for who asks: distances, and the interval of their change."""
+    base, tuned = _distances(metrics)
+    if base is None or tuned is None:
+        return ()
+    lines = [say("result_page.evidence.losses", base=number(base, 2), tuned=number(tuned, 2))]
+    ends = [_finite(end) for end in metrics.get("interval") or ()]
+    if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
+        lines.append(_change(ends[0], ends[1]))
+        lines.append(say("result_page.evidence.certainty", n=metrics.get("heldout_questions", 0)))
+    return tuple(lines)
+
+
+def _distances(metrics: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    return _finite(metrics.get("heldout_loss_base")), _finite(metrics.get("heldout_loss_tuned"))
 
 
 def _change(low: float, high: float) -> str:
@@ -182,7 +203,8 @@ def next_steps(verdict: str, job: JobView | None, report: RunReport | None) -> t
     data = f"/data/{job.dataset_id}"
     steps = []
     if report is not None and report.num_worse:
-        steps.append(Step("mend_rows", data, "to_data"))
+        path = _row_path(job, report.worse[0]) if report.worse else ""
+        steps.append(Step("mend_rows", path, "to_row") if path else Step("mend_rows", data, "to_data"))
     if int(job.spec.get("rows") or ENOUGH_ROWS) < ENOUGH_ROWS:
         steps.append(Step("more_rows", data, "to_data"))
     if verdict != "better":
@@ -191,6 +213,13 @@ def next_steps(verdict: str, job: JobView | None, report: RunReport | None) -> t
             steps.append(Step("thorough", f"{data}/settings?base={quote(job.base)}&preset=thorough", "to_settings"))
         steps.append(Step("larger", f"{data}/base", "to_bases"))
     return tuple(steps) or (Step("enough"),)
+
+
+def _row_path(job: JobView | None, row: WorseRow) -> str:
+    """Where a row is mended; "" where that is not known."""
+    if job is None or job.dataset_id is None or row.place is None or row.place.file == ADDED:
+        return ""
+    return f"/data/{job.dataset_id}/row?{place_query(row.place)}"
 
 
 def _snippets(request: Request, adapter: AdapterView) -> tuple[Snippet, ...]:

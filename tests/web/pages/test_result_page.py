@@ -11,10 +11,11 @@ from starlette.testclient import TestClient
 
 from postil.platform.adapters import adapters
 from postil.platform.adapters.adapters import note_used
-from postil.platform.jobs.reports import RunReport, find_report
+from postil.platform.jobs.reports import RunReport, WorseRow, find_report
 from postil.platform.jobs.views import get_job
 from postil.platform.service import Service
-from postil.web.pages.result import evidence_lines, next_steps
+from postil.problems import ADDED, Place
+from postil.web.pages.result import Step, evidence_lines, measured_lines, next_steps
 from tests.platform.adapters.test_adapters import publish, write_adapter
 from tests.platform.rows import add_dataset
 from tests.platform.trained import Trained, add_job, add_result, train_tiny
@@ -54,15 +55,21 @@ def test_a_result_shows_its_verdict_the_answers_and_the_next_step(
     page = anna.get(f"/models/{adapter}").text
     words = text_of(page)
     assert "shop &amp; co" in page and page.count("<h1") == 1
-    for line in evidence_lines(view.metrics):
+    for line in (*evidence_lines(view.metrics), *measured_lines(view.metrics)):
         assert line in words
+    for row in report.worse:
+        assert row.place is not None
+        assert f'href="/data/{data}/row?file=questions.csv&amp;row={row.place.row}">{row.where}</a>' in page
     for answer in report.answers:
         assert answer.question in words and answer.expected in words
     assert "Before and after" in words and "Where it got worse" in words
     assert f'class="button big" href="/models/{adapter}/try"' in page and f'href="/models/{adapter}/use"' in page
     assert f'href="/api/adapters/{adapter}/download"' in page and f'href="/jobs/{job}"' in page
     assert "That was within what was said before" in words
-    assert "with 100 or more the answers become better" in words and f'href="/data/{data}"' in page
+    assert (
+        "with 100 or more in all the answers become better" in words and "It has learned from 32, and 8 were" in words
+    )
+    assert "40 (32 learned, 8 kept aside)" in words and f'href="/data/{data}"' in page
     assert "style=" not in page
 
 
@@ -127,23 +134,31 @@ def test_what_is_in_use_is_deleted_only_when_that_is_said_twice(
 
 
 def test_evidence_is_told_without_minus_signs() -> None:
-    lines = evidence_lines(METRICS)
-    assert lines[0].startswith("How far off the answers are: 4.2 before, 1.13 now")
-    assert lines[1] == "It came closer by 2.5 to 3.62."
-    assert "24 questions" in lines[2] and "0 of 24 before, 17 of 24 now" in lines[3]
-    assert lines[-1] == "Further off than before: 2 of 30 rows kept aside."
-    assert evidence_lines({**METRICS, "interval": [-2.0, -0.5]})[1] == "It went further off by 0.5 to 2."
-    either = evidence_lines({**METRICS, "interval": [-0.25, 0.75]})[1]
+    lines, numbers = evidence_lines(METRICS), measured_lines(METRICS)
+    assert lines[0] == "17 of 24 answers are nearly word for word right; before: 0."
+    assert lines[-1] == "Further off than before: 2 of 30 rows kept aside." and len(lines) == 2
+    assert numbers[0] == "How far off the answers are on average: 4.2 before, 1.13 now."
+    assert numbers[1] == "They came closer: by 2.5 at least and by 3.62 at most." and "24 questions" in numbers[2]
+    further = measured_lines({**METRICS, "interval": [-2.0, -0.5]})
+    assert further[1] == "They went further off: by 0.5 at least and by 2 at most."
+    either = measured_lines({**METRICS, "interval": [-0.25, 0.75]})[1]
     assert either == "The change lies somewhere between 0.25 further off and 0.75 closer."
-    assert not any("-" in line for line in evidence_lines({**METRICS, "interval": [-2.0, -0.5]}))
+    assert not any("-" in line for line in further)
+
+
+def test_answers_that_were_learned_under_another_question_are_said() -> None:
+    lines = evidence_lines({**METRICS, "answers_learned": 20})
+    assert lines[1] == "20 of these 24 answers also stand in rows that were learned, asked in other words."
+    assert evidence_lines({**METRICS, "answers_learned": 0}) == evidence_lines(METRICS)
 
 
 def test_evidence_that_is_not_there_is_not_made_up() -> None:
     assert evidence_lines({}) == ()
     assert "fewer than 30 rows" in evidence_lines({"heldout_loss_base": None, "heldout_loss_tuned": None})[0]
     few = evidence_lines({**METRICS, "interval": None, "answers": 0, "heldout_worse": 0})
-    assert len(few) == 1
-    assert evidence_lines({**METRICS, "heldout_loss_tuned": float("nan")}) == ()
+    assert few == () and len(measured_lines({**METRICS, "interval": None})) == 1
+    broken = {**METRICS, "heldout_loss_tuned": float("nan")}
+    assert evidence_lines(broken) == () == measured_lines(broken)
 
 
 def test_what_to_do_next_follows_from_the_result(anna: TestClient, service: Service) -> None:
@@ -159,7 +174,12 @@ def test_what_to_do_next_follows_from_the_result(anna: TestClient, service: Serv
     assert names("better", spec={"rows": 60}) == ["more_rows"]
     assert names("worse") == ["wordings", "thorough", "larger"]
     assert names("same", spec={"rows": 500, "preset": "thorough"}) == ["wordings", "larger"]
-    assert next_steps("better", job, replace(report, num_worse=3))[0].sentence == "mend_rows"
+    assert next_steps("better", job, replace(report, num_worse=3))[0].path == f"/data/{data}"
+    worse = WorseRow("Q", "A", 1.0, 2.0, "row 7", Place("shop & co.xlsx", 7, "FAQ"))
+    mend = next_steps("better", job, replace(report, num_worse=1, worse=(worse,)))[0]
+    assert mend == Step("mend_rows", f"/data/{data}/row?file=shop+%26+co.xlsx&sheet=FAQ&row=7", "to_row")
+    added = replace(worse, place=Place(ADDED, 1))
+    assert next_steps("better", job, replace(report, num_worse=1, worse=(added,)))[0].label == "to_data"
     assert next_steps("worse", None, None) == ()
 
 
