@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from postil.data.prefix_tree import Segment
 from postil.errors import UnavailableError
+from postil.models.last_layer import last_layer_at
 from postil.models.packed import (
     PackTensors,
     causal_model,
@@ -119,8 +120,14 @@ def summed_loss(model: nn.Module, pack: PackTensors) -> Tensor:
     Returns:
         A scalar in fp32. Divide the gradient by the trained tokens of the whole step, not of the pack.
     """
-    hidden = packed_hidden_states(model, pack)
-    return head_loss(output_head(model), hidden.index_select(0, pack.predicting), pack.targets)
+    return head_loss(output_head(model), _predicting_states(model, pack), pack.targets)
+
+
+def _predicting_states(model: nn.Module, pack: PackTensors) -> Tensor:
+    """(N, d): last hidden states at the predicting places."""
+    with last_layer_at(model, pack.predicting.unique(), pack.num_laid_tokens):
+        hidden = packed_hidden_states(model, pack)
+    return hidden.index_select(0, pack.predicting)
 
 
 def head_loss(head: OutputHead, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -165,15 +172,18 @@ class _SummedLoss(torch.autograd.Function):
         for rows, wanted in zip(torch.split(hidden, chunk_rows), torch.split(targets, chunk_rows), strict=True):
             logits = F.linear(rows, weight, bias).float()
             squeezed = _shape_logits(logits, scale, softcap)
-            normalizer = logits.logsumexp(-1)
             chosen = logits.gather(1, wanted[:, None])
-            total += (normalizer - chosen[:, 0]).sum()
+            peak, at = logits.max(-1, keepdim=True)
+            slope = torch.softmax(logits, -1, out=logits)  # probabilities, in place of the logits
+            # the normalizer from the likeliest token, whose probability is never small
+            total += (peak - slope.gather(1, at).log() - chosen).sum()
             if wants_gradient:
-                slope = logits.sub_(normalizer[:, None]).exp_()  # probabilities, in place of the logits
                 slope.scatter_add_(1, wanted[:, None], torch.full_like(chosen, -1.0))
                 if squeezed is not None:
                     slope *= 1 - squeezed.square()
-                gradients.append(slope.mul_(scale).to(weight.dtype) @ weight)
+                if scale != 1.0:
+                    slope *= scale
+                gradients.append(slope.to(weight.dtype) @ weight)
         ctx.gradient = torch.cat(gradients) if gradients else None
         return total
 
@@ -203,7 +213,7 @@ def row_losses(model: nn.Module, pack: PackTensors) -> list[float]:
         pack: on the model's device.
     """
     head = output_head(model)
-    hidden = packed_hidden_states(model, pack).index_select(0, pack.predicting)
+    hidden = _predicting_states(model, pack)
     chunks = zip(torch.split(hidden, head.chunk_rows), torch.split(pack.targets, head.chunk_rows), strict=True)
     losses = [F.cross_entropy(head.logits(rows), wanted, reduction="none") for rows, wanted in chunks]
     per_token = torch.cat(losses) if losses else torch.zeros(0)
