@@ -7,6 +7,7 @@ chunk at a time, so that never more than one chunk of logits is in memory; backw
 A head that is trained itself takes the ordinary differentiable way, recomputed chunk by chunk.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,6 +31,7 @@ from postil.models.packed import (
 from postil.models.packed_attention import PACKED
 
 CHUNK_LOGITS = 8_000_000  # 32 MB in fp32
+MIN_CHUNK_ROWS = 160  # fewer positions at once would wait for the head's weights more than they compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class OutputHead:
     def chunk_rows(self) -> int:
         """Positions whose logits are computed at once."""
         weight: Tensor = self.module.weight  # type: ignore[assignment]
-        return max(1, CHUNK_LOGITS // weight.shape[0])
+        return max(MIN_CHUNK_ROWS, CHUNK_LOGITS // weight.shape[0])
 
 
 _checked: "WeakKeyDictionary[nn.Module, OutputHead]" = WeakKeyDictionary()
@@ -169,14 +171,16 @@ class _SummedLoss(torch.autograd.Function):
         wants_gradient = ctx.needs_input_grad[0]
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         gradients = []
+        num_chunks = max(1, math.ceil(len(hidden) / chunk_rows))
+        chunk_rows = max(1, math.ceil(len(hidden) / num_chunks))  # of one size
         for rows, wanted in zip(torch.split(hidden, chunk_rows), torch.split(targets, chunk_rows), strict=True):
             logits = F.linear(rows, weight, bias).float()
             squeezed = _shape_logits(logits, scale, softcap)
             chosen = logits.gather(1, wanted[:, None])
-            peak, at = logits.max(-1, keepdim=True)
+            peak = logits.amax(-1, keepdim=True)
             slope = torch.softmax(logits, -1, out=logits)  # probabilities, in place of the logits
             # the normalizer from the likeliest token, whose probability is never small
-            total += (peak - slope.gather(1, at).log() - chosen).sum()
+            total += (peak - slope.amax(-1, keepdim=True).log() - chosen).sum()
             if wants_gradient:
                 slope.scatter_add_(1, wanted[:, None], torch.full_like(chosen, -1.0))
                 if squeezed is not None:

@@ -13,8 +13,8 @@ RUNTIME_BYTES = 450_000_000
 """Python, torch and transformers themselves before a single weight is read (417 MB resident with the starter, CPU)."""
 MARGIN = 1.1
 """Allocators round up and leave gaps."""
-HEAD_LOGITS = 8_000_000
-"""Logits that exist at once while training: the chunk of `loss.py`."""
+HEAD_LOGITS, HEAD_ROWS = 8_000_000, 160
+"""Logits that exist at once while training, or those of so many positions where that is more: a chunk of `loss.py`."""
 ROW_KERNELS, COMMON_KERNELS = 12, 64
 """Most kernels that attention needs for rows of one length, there and back; and the linear layers and the head."""
 FEWEST_KERNELS, MOST_KERNELS = 256, 1024
@@ -95,7 +95,7 @@ def bytes_to_train(
 
         runtime + 1.1 (weights + adapter + activations + head)
         adapter = 16 rank (inputs + outputs) of every linear layer: fp32 weights, gradients and two Adam moments
-        head    = 3 x 4 bytes for each of eight million logits at once: themselves, their softmax, their gradient
+        head    = 3 x 4 bytes for each logit of a chunk: itself, its softmax, its gradient
 
     Args:
         rank: of the adapter.
@@ -115,7 +115,7 @@ def bytes_to_train(
 
 def head_bytes(shape: ModelShape, tokens: int) -> int:
     """Logits of `tokens` predicted tokens with their softmax and their gradient, as many as exist at once."""
-    return 3 * 4 * min(HEAD_LOGITS, shape.vocab * tokens)
+    return 3 * 4 * min(max(HEAD_LOGITS, HEAD_ROWS * shape.vocab), shape.vocab * tokens)
 
 
 def num_kernels(num_rows: int) -> int:
