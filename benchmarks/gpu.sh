@@ -17,10 +17,11 @@ if [ "${1:-}" = pack ]; then
         --target "$SITE" pydantic msgspec
 fi
 
-DEVICE=cuda STEP=() EXACT=() BIG=()
+DEVICE=cuda PATIENCE=1 STEP=() EXACT=() BIG=()
 if [ "${1:-}" = trial ]; then
     shift
-    DEVICE=cpu STEP=(--layers 1 --dtype bf16 --rounds 1) EXACT=(--layers 1) BIG=(--tiny --tokens 4096 --pack 1024)
+    DEVICE=cpu PATIENCE=20
+    STEP=(--layers 1 --dtype bf16 --rounds 1) EXACT=(--layers 1) BIG=(--tiny --tokens 4096 --pack 1024)
 fi
 OUT="${1:-build/gpu/out}"
 mkdir -p "$OUT"
@@ -31,7 +32,7 @@ part() { # name, seconds, module and its arguments
     local name="$1" limit="$2"
     shift 2
     echo "== $name"
-    timeout "$limit" "$PYTHON" -m "$@" --json "$OUT/$name.json" 2>&1 | tee "$OUT/$name.log"
+    timeout "$((limit * PATIENCE))" "$PYTHON" -m "$@" --json "$OUT/$name.json" 2>&1 | tee "$OUT/$name.log"
     local code="${PIPESTATUS[0]}"
     [ "$code" = 0 ] || { echo "$name ended with $code"; FAILED=1; }
 }

@@ -24,7 +24,7 @@ from postil.recipes.launch import RunSpec, find_exit, read_events, start_run
 from postil.recipes.zygote_door import is_ready, start_forked_run, start_zygote
 
 LIMIT_SECONDS = 3600
-STARTING, FIRST_STEP, ENDING = "start", "first step", "end of the process"
+STARTING, FIRST_STEP, OTHER_STEPS, ENDING = "start", "first step", "other steps and measuring", "end of the process"
 Start = Callable[[Path, RunSpec], int]
 
 
@@ -37,8 +37,8 @@ def phases_of(folder: Path, asked_at: float, ended_at: float) -> dict[str, float
             marks.append((event.phase, event.at))
         elif isinstance(event, StepDone) and event.step == 1:
             marks[-1] = (FIRST_STEP, marks[-1][1])
-            marks.append(("other steps", event.at))
-        elif isinstance(event, CheckpointSaved) and marks[-1][0] == "other steps":
+            marks.append((OTHER_STEPS, event.at))
+        elif isinstance(event, CheckpointSaved) and marks[-1][0] == OTHER_STEPS:
             marks.append(("checkpoint", event.at))
         elif isinstance(event, RunFinished):
             marks.append((ENDING, event.at))
@@ -96,7 +96,7 @@ def main() -> int:
                 file = write_jsonl(folder / f"{rows}.jsonl", rows)
                 for kind, start in starts.items():
                     seconds = run(start, folder / f"{kind}-{rows}", file, arguments.steps)
-                    fixed = sum(s for phase, s in seconds.items() if phase not in (FIRST_STEP, "other steps"))
+                    fixed = sum(s for phase, s in seconds.items() if phase not in (FIRST_STEP, OTHER_STEPS))
                     parts = ", ".join(f"{phase} {s:.2f}" for phase, s in seconds.items())
                     figures.append(Figure(f"{kind}, {rows} rows: all but the steps", fixed, "s", remark=parts))
                     print(f"{figures[-1].name}: {fixed:.2f} s; {parts}", flush=True)

@@ -65,16 +65,17 @@ def write_rows(steps: list[list[Row]], folder: Path) -> None:
 
 
 def shortest_packs(steps: list[list[Row]]) -> int:
-    """The least length at which its own packing makes as many packs of every step; it pads to that length and one.
+    """The least multiple of eight at which its own packing makes as many packs of every step; it pads to that length.
 
-    Its collator pads to a multiple of eight as well, but not the positions: other lengths fail without flash attention.
+    It fills one token less than it is told.
     """
     from llamafactory.data.processor.processor_utils import greedy_knapsack
 
     lengths = [[len(row.input_ids) for row in step] for step in steps]
-    length = max(-(-sum(step) // PACKS) for step in lengths)
-    while (length + 1) % 8 or any(len(greedy_knapsack(list(step), length)) != PACKS for step in lengths):
-        length += 1
+    length = max(sum(step) for step in lengths) // PACKS // 8 * 8
+    while any(len(greedy_knapsack(list(step), length - 1)) != PACKS for step in lengths):
+        length += 8
+        assert length <= sum(lengths[0]), "no length makes the same number of packs of every step"
     return length
 
 

@@ -132,6 +132,12 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in sorted(model.named_parameters()) if p.requires_grad}
 
 
+def adapter_rank(model: nn.Module) -> int | None:
+    """The trained adapter's rank; None without one."""
+    config = model.peft_config.get(ADAPTER) if isinstance(model, PeftModel) else None
+    return int(config.r) if isinstance(config, LoraConfig) else None
+
+
 def adapter_state(model: nn.Module) -> dict[str, Tensor]:
     """Every tensor that makes up the adapter: what is trained, and the fixed start of PiSSA and OLoRA."""
     return {n: p.detach() for n, p in sorted(model.named_parameters()) if p.requires_grad or f".{START}." in n}

@@ -118,13 +118,14 @@ class _FlashOnCpu(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         attend_back = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         segments, scaling, window = ctx.settings
-        *inputs, output = ctx.saved_tensors[:4]
+        saved = ctx.saved_tensors  # once: layers that are computed again allow no second look
+        *inputs, output = saved[:4]
         q, k, v, out, slope = (x.float() if x.dtype in _HALF else x for x in (*inputs, output, upstream[0]))
         out, slope = out.transpose(1, 2), slope.transpose(1, 2)
         # laid out like the projections' results, so that no copy is needed on the way back
         dq = q.new_empty(1, q.shape[2], q.shape[1], q.shape[3]).transpose(1, 2)
         dk, dv = (x.new_zeros(1, x.shape[2], x.shape[1], x.shape[3]).transpose(1, 2) for x in (k, v))
-        for s, normalizer in zip(segments, ctx.saved_tensors[4:], strict=True):
+        for s, normalizer in zip(segments, saved[4:], strict=True):
             mask = _float_mask(segments, s, window, q.dtype)
             own = slice(s.start, s.end)
             parts = attend_back(

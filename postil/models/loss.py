@@ -7,6 +7,7 @@ chunk at a time, so that never more than one chunk of logits is in memory; backw
 A head that is trained itself takes the ordinary differentiable way, recomputed chunk by chunk.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 
 from postil.data.prefix_tree import Segment
 from postil.errors import UnavailableError
+from postil.models.last_layer import last_layer_at
 from postil.models.packed import (
     PackTensors,
     causal_model,
@@ -29,6 +31,7 @@ from postil.models.packed import (
 from postil.models.packed_attention import PACKED
 
 CHUNK_LOGITS = 8_000_000  # 32 MB in fp32
+MIN_CHUNK_ROWS = 160  # fewer positions at once would wait for the head's weights more than they compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class OutputHead:
     def chunk_rows(self) -> int:
         """Positions whose logits are computed at once."""
         weight: Tensor = self.module.weight  # type: ignore[assignment]
-        return max(1, CHUNK_LOGITS // weight.shape[0])
+        return max(MIN_CHUNK_ROWS, CHUNK_LOGITS // weight.shape[0])
 
 
 _checked: "WeakKeyDictionary[nn.Module, OutputHead]" = WeakKeyDictionary()
@@ -119,8 +122,14 @@ def summed_loss(model: nn.Module, pack: PackTensors) -> Tensor:
     Returns:
         A scalar in fp32. Divide the gradient by the trained tokens of the whole step, not of the pack.
     """
-    hidden = packed_hidden_states(model, pack)
-    return head_loss(output_head(model), hidden.index_select(0, pack.predicting), pack.targets)
+    return head_loss(output_head(model), _predicting_states(model, pack), pack.targets)
+
+
+def _predicting_states(model: nn.Module, pack: PackTensors) -> Tensor:
+    """(N, d): last hidden states at the predicting places."""
+    with last_layer_at(model, pack.predicting.unique(), pack.num_laid_tokens):
+        hidden = packed_hidden_states(model, pack)
+    return hidden.index_select(0, pack.predicting)
 
 
 def head_loss(head: OutputHead, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -162,18 +171,23 @@ class _SummedLoss(torch.autograd.Function):
         wants_gradient = ctx.needs_input_grad[0]
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         gradients = []
+        num_chunks = max(1, math.ceil(len(hidden) / chunk_rows))
+        chunk_rows = max(1, math.ceil(len(hidden) / num_chunks))  # of one size
         for rows, wanted in zip(torch.split(hidden, chunk_rows), torch.split(targets, chunk_rows), strict=True):
             logits = F.linear(rows, weight, bias).float()
             squeezed = _shape_logits(logits, scale, softcap)
-            normalizer = logits.logsumexp(-1)
             chosen = logits.gather(1, wanted[:, None])
-            total += (normalizer - chosen[:, 0]).sum()
+            peak = logits.amax(-1, keepdim=True)
+            slope = torch.softmax(logits, -1, out=logits)  # probabilities, in place of the logits
+            # the normalizer from the likeliest token, whose probability is never small
+            total += (peak - slope.amax(-1, keepdim=True).log() - chosen).sum()
             if wants_gradient:
-                slope = logits.sub_(normalizer[:, None]).exp_()  # probabilities, in place of the logits
                 slope.scatter_add_(1, wanted[:, None], torch.full_like(chosen, -1.0))
                 if squeezed is not None:
                     slope *= 1 - squeezed.square()
-                gradients.append(slope.mul_(scale).to(weight.dtype) @ weight)
+                if scale != 1.0:
+                    slope *= scale
+                gradients.append(slope.to(weight.dtype) @ weight)
         ctx.gradient = torch.cat(gradients) if gradients else None
         return total
 
@@ -203,7 +217,7 @@ def row_losses(model: nn.Module, pack: PackTensors) -> list[float]:
         pack: on the model's device.
     """
     head = output_head(model)
-    hidden = packed_hidden_states(model, pack).index_select(0, pack.predicting)
+    hidden = _predicting_states(model, pack)
     chunks = zip(torch.split(hidden, head.chunk_rows), torch.split(pack.targets, head.chunk_rows), strict=True)
     losses = [F.cross_entropy(head.logits(rows), wanted, reduction="none") for rows, wanted in chunks]
     per_token = torch.cat(losses) if losses else torch.zeros(0)

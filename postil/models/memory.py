@@ -13,8 +13,8 @@ RUNTIME_BYTES = 450_000_000
 """Python, torch and transformers themselves before a single weight is read (417 MB resident with the starter, CPU)."""
 MARGIN = 1.1
 """Allocators round up and leave gaps."""
-HEAD_LOGITS = 8_000_000
-"""Logits that exist at once while training: the chunk of `loss.py`."""
+HEAD_LOGITS, HEAD_ROWS = 8_000_000, 160
+"""Logits that exist at once while training, or those of so many positions where that is more: a chunk of `loss.py`."""
 ROW_KERNELS, COMMON_KERNELS = 12, 64
 """Most kernels that attention needs for rows of one length, there and back; and the linear layers and the head."""
 FEWEST_KERNELS, MOST_KERNELS = 256, 1024
@@ -82,28 +82,40 @@ def bytes_to_answer(shape: ModelShape, context_tokens: int, dtype_bytes: int) ->
     return RUNTIME_BYTES + int(MARGIN * (weights + cache + prompt + 2 * shape.vocab * 4))
 
 
-def bytes_to_train(shape: ModelShape, rank: int, tokens_per_pack: int, dtype_bytes: int) -> int:
-    """Peak memory of a training step with LoRA on every linear layer, without checkpointing.
+def bytes_to_train(
+    shape: ModelShape,
+    rank: int,
+    tokens_per_pack: int,
+    dtype_bytes: int,
+    *,
+    is_fused: bool = False,
+    recomputes: bool = False,
+) -> int:
+    """Peak memory of a training step with LoRA on every linear layer.
 
         runtime + 1.1 (weights + adapter + activations + head)
         adapter = 16 rank (inputs + outputs) of every linear layer: fp32 weights, gradients and two Adam moments
-        head    = 3 x 4 bytes for each of eight million logits at once: themselves, their softmax, their gradient
+        head    = 3 x 4 bytes for each logit of a chunk: itself, its softmax, its gradient
 
     Args:
         rank: of the adapter.
-        tokens_per_pack: tokens computed at once.
+        tokens_per_pack: tokens computed at once, what rows share counted once.
         dtype_bytes: of one base weight and activation.
+        is_fused: the adapter is plain LoRA and is computed by `fused_lora.py`.
+        recomputes: layers keep their input only (`recompute.py`).
     """
     weights = shape.num_parameters * dtype_bytes
     adapter = 16 * rank * shape.layers * sum(i + o for i, o in shape.linears)
     head = head_bytes(shape, tokens_per_pack)
-    activations = activation_bytes(shape, rank, tokens_per_pack, dtype_bytes)
+    activations = activation_bytes(shape, rank, tokens_per_pack, dtype_bytes, is_fused=is_fused)
+    if recomputes:
+        activations = activations // shape.layers + tokens_per_pack * shape.layers * shape.hidden * dtype_bytes
     return RUNTIME_BYTES + int(MARGIN * (weights + adapter + activations + head))
 
 
 def head_bytes(shape: ModelShape, tokens: int) -> int:
     """Logits of `tokens` predicted tokens with their softmax and their gradient, as many as exist at once."""
-    return 3 * 4 * min(HEAD_LOGITS, shape.vocab * tokens)
+    return 3 * 4 * min(max(HEAD_LOGITS, HEAD_ROWS * shape.vocab), shape.vocab * tokens)
 
 
 def num_kernels(num_rows: int) -> int:
@@ -111,7 +123,7 @@ def num_kernels(num_rows: int) -> int:
     return min(MOST_KERNELS, max(FEWEST_KERNELS, COMMON_KERNELS + ROW_KERNELS * num_rows))
 
 
-def activation_bytes(shape: ModelShape, rank: int, tokens: int, dtype_bytes: int) -> int:
+def activation_bytes(shape: ModelShape, rank: int, tokens: int, dtype_bytes: int, *, is_fused: bool = False) -> int:
     """What the backward pass needs again, kept from the forward pass of `tokens` tokens.
 
     Per token and layer, with q = heads head_dim and kv = kv_heads head_dim:
@@ -122,11 +134,14 @@ def activation_bytes(shape: ModelShape, rank: int, tokens: int, dtype_bytes: int
         4 (4 hidden)                          both RMSNorms compute in fp32 and keep their input
         4 (7 rank)                            between A and B of the seven adapted layers
         4 (3 hidden + q + intermediate)       in bf16 only: PEFT copies adapted inputs to fp32
+
+    Args:
+        is_fused: as `bytes_to_train`; then without the last line.
     """
     h, f = shape.hidden, shape.intermediate
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     per_layer = dtype_bytes * (2 * h + q + f + 3 * f + 4 * q + 4 * kv) + 4 * (4 * h + 7 * rank)
-    if dtype_bytes < 4:
+    if dtype_bytes < 4 and not is_fused:
         per_layer += 4 * (3 * h + q + f)
     return tokens * shape.layers * per_layer
 

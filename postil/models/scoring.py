@@ -7,6 +7,7 @@ from torch import nn
 from postil.data.examples import Example
 from postil.data.packing import pack_examples
 from postil.models.decoding import evaluating
+from postil.models.fused_lora import fused_lora
 from postil.models.loss import row_losses
 from postil.models.packed import pack_tensors, packed_attention, shares_beginnings
 
@@ -30,7 +31,7 @@ def heldout_losses(model: nn.Module, examples: Sequence[Example], max_tokens: in
     losses = [0.0] * len(examples)
     place = iter(order)
     longest = max((len(e.input_ids) for e in examples), default=0)
-    with evaluating(model), packed_attention(model):
+    with evaluating(model), packed_attention(model), fused_lora(model):
         shares = shares_beginnings(model, longest)
         for pack in pack_examples([examples[i] for i in order], max_tokens, shares=shares):
             tensors = pack_tensors(pack).to(device)

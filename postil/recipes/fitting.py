@@ -1,6 +1,6 @@
 """How many tokens can be computed at once on this machine, and whether the base can be trained here at all."""
 
-from postil.config import RunConfig
+from postil.config import AdapterConfig, RunConfig
 from postil.errors import UnavailableError
 from postil.models.catalog import best_base_for
 from postil.models.devices import probe_devices
@@ -13,7 +13,8 @@ DTYPE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 def fit_pack(config: RunConfig, base: Base, longest_row: int) -> RunConfig:
     """Settings whose packs fit into memory: `training.max_tokens_per_pack` is halved until they do.
 
-    Smaller packs change no gradient, only how much is computed at once; a row is never split.
+    Smaller packs change no gradient, only how much is computed at once; a row is never split. Where not even the
+    longest row fits, layers are computed again on the way back (`models/recompute.py`), and more fits.
 
     Args:
         config: resolved.
@@ -27,16 +28,23 @@ def fit_pack(config: RunConfig, base: Base, longest_row: int) -> RunConfig:
         return config
     loaded = base.num_parameters * DTYPE_BYTES[base.dtype]
     free = probe_devices().cuda_free_bytes if base.device == "cuda" else available_memory_bytes()
-    tokens = choose_pack_tokens(
-        shape,
-        rank=config.adapter.used_rank,
-        dtype_bytes=DTYPE_BYTES[base.dtype],
-        wanted=config.training.max_tokens_per_pack or longest_row,
-        longest_row=longest_row,
-        memory_bytes=free + loaded,
+    choices = (
+        choose_pack_tokens(
+            shape,
+            rank=config.adapter.used_rank,
+            dtype_bytes=DTYPE_BYTES[base.dtype],
+            wanted=config.training.max_tokens_per_pack or longest_row,
+            longest_row=longest_row,
+            memory_bytes=free + loaded,
+            is_fused=_is_fused(config.adapter),
+            recomputes=recomputes,
+        )
+        for recomputes in (False, True)
     )
+    tokens = next((choice for choice in choices if choice is not None), None)
     if tokens is None:
-        needed = bytes_to_train(shape, config.adapter.used_rank, longest_row, DTYPE_BYTES[base.dtype])
+        dtype_bytes = DTYPE_BYTES[base.dtype]
+        needed = bytes_to_train(shape, config.adapter.used_rank, longest_row, dtype_bytes, recomputes=True)
         raise UnavailableError(
             "recipes.does_not_fit",
             base=base.name,
@@ -48,15 +56,30 @@ def fit_pack(config: RunConfig, base: Base, longest_row: int) -> RunConfig:
     return config.replace({"training.max_tokens_per_pack": tokens})
 
 
+def _is_fused(adapter: AdapterConfig) -> bool:
+    """As `models/fused_lora.py` finds out from the layers."""
+    varied = adapter.use_dora or adapter.used_dropout > 0 or adapter.bias != "none"
+    return not varied and adapter.init not in ("pissa", "olora")
+
+
 def choose_pack_tokens(
-    shape: ModelShape, *, rank: int, dtype_bytes: int, wanted: int, longest_row: int, memory_bytes: int
+    shape: ModelShape,
+    *,
+    rank: int,
+    dtype_bytes: int,
+    wanted: int,
+    longest_row: int,
+    memory_bytes: int,
+    is_fused: bool = False,
+    recomputes: bool = False,
 ) -> int | None:
     """The largest of wanted, wanted / 2, wanted / 4 ... tokens that can be trained at once in `memory_bytes`.
 
     Never less than the longest row; None when not even that fits.
     """
     tokens = wanted
-    while too_large := bytes_to_train(shape, rank, max(tokens, longest_row), dtype_bytes) > memory_bytes:
+    how = {"is_fused": is_fused, "recomputes": recomputes}
+    while too_large := bytes_to_train(shape, rank, max(tokens, longest_row), dtype_bytes, **how) > memory_bytes:
         if tokens <= longest_row:
             break
         tokens = max(tokens // 2, longest_row)

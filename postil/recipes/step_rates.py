@@ -15,6 +15,7 @@ from postil.config import RunConfig
 from postil.data.examples import Example
 from postil.models.adapter import has_dropout
 from postil.models.devices import peak_memory_bytes
+from postil.models.fused_lora import fused_lora
 from postil.models.generation import Sampling, generate_answers
 from postil.models.loading import Base
 from postil.models.packed import packed_attention, shares_beginnings
@@ -41,7 +42,7 @@ def measure_rates(model: nn.Module, base: Base, made: TokenizedFile, config: Run
         Rates without what happened before: `startup_seconds` and `launch_seconds` are 0.
     """
     state = make_state(model, config.training)
-    with packed_attention(model):
+    with packed_attention(model), fused_lora(model):
         first, paces = _step_paces(state, made.train.examples, config, seconds)
     usual = fmean(paces)
     spread = pstdev(paces) / usual if len(paces) > 1 else 0.0

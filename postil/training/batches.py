@@ -18,13 +18,28 @@ class StepBatch:
 
     Args:
         step: counted from 1.
-        packs: computed one after the other; their gradients are summed.
-        places: where the rows stand in the user's file.
+        rows: all of them, in order.
+        packs: the same, computed one after the other; their gradients are summed.
+        max_tokens_per_pack: what they were packed to.
+        shares: as `make_batches`.
     """
 
     step: int
+    rows: tuple[Example, ...]
     packs: tuple[PackTensors, ...]
-    places: tuple[Place, ...]
+    max_tokens_per_pack: int
+    shares: bool
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the rows stand in the user's file."""
+        return tuple(row.place for row in self.rows)
+
+    def within(self, max_tokens: int) -> "StepBatch":
+        """The same rows in packs of at most this many tokens."""
+        if max_tokens >= self.max_tokens_per_pack:
+            return self
+        return pack_step(self.step, self.rows, max_tokens, self.shares)
 
     @property
     def num_tokens(self) -> int:
@@ -82,5 +97,10 @@ def make_batches(
             order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(examples))
         start = done % per_epoch * batch_rows
         rows = [examples[i] for i in order[start : start + batch_rows]]
-        packs = tuple(pack_tensors(pack) for pack in pack_examples(rows, max_tokens_per_pack, shares=shares))
-        yield StepBatch(done + 1, packs, tuple(row.place for row in rows))
+        yield pack_step(done + 1, tuple(rows), max_tokens_per_pack, shares)
+
+
+def pack_step(step: int, rows: tuple[Example, ...], max_tokens: int, shares: bool) -> StepBatch:
+    """A step's rows in packs of at most this many tokens; a longer row is a pack of its own."""
+    packs = tuple(pack_tensors(pack) for pack in pack_examples(rows, max_tokens, shares=shares))
+    return StepBatch(step, rows, packs, max_tokens, shares)

@@ -16,6 +16,7 @@ from postil.events import CheckpointSaved, Pace, Report, ShouldStop, StepDone, T
 from postil.language import say
 from postil.models.adapter import adapter_dropout, has_dropout
 from postil.models.devices import peak_memory_bytes
+from postil.models.fused_lora import fused_lora
 from postil.models.loss import output_head
 from postil.models.packed import (
     causal_model,
@@ -36,10 +37,10 @@ from postil.training.checkpoint import (
 )
 from postil.training.kernels import keep_few_kernels
 from postil.training.optimizer import learning_rate_at
+from postil.training.recovery import Room, first_room, forward_backward_within
 from postil.training.state import (
     StepLoss,
     TrainingState,
-    forward_backward,
     load_state,
     make_state,
     optim_step,
@@ -172,9 +173,12 @@ def train_adapter(
         shares=not has_dropout(model) and shares_beginnings(model, max(len(e.input_ids) for e in examples)),
     )
     clock = _Clock()
+    room = first_room(model, config.max_tokens_per_pack, max(len(e.input_ids) for e in examples))  # type: ignore[arg-type]
+    if room.recomputes:
+        _warn(run, "training.recomputes_to_fit")
     _measure_heldout(run, state)  # a run that was stopped before a measurement catches up
     for batch in batches:
-        _train_step(run, state, batch, clock)
+        _train_step(run, state, batch, room, clock)
         stopping = state.step < steps and should_stop()
         if not stopping:
             _measure_heldout(run, state)
@@ -207,11 +211,11 @@ def _warn(run: _Run, key: str, **values: str) -> None:
     run.report(Warned(key=key, message=say(key, **values), values=values))
 
 
-def _train_step(run: _Run, state: TrainingState, batch: StepBatch, clock: _Clock) -> None:
+def _train_step(run: _Run, state: TrainingState, batch: StepBatch, room: Room, clock: _Clock) -> None:
     started = time.perf_counter()
     config = run.config
-    with adapter_dropout(state.model), packed_attention(state.model):
-        found = forward_backward(state, batch)
+    with adapter_dropout(state.model), packed_attention(state.model), fused_lora(state.model):
+        found = forward_backward_within(state, batch, room, run.report)
     rate = learning_rate_at(batch.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)  # type: ignore[arg-type]
     norm = optim_step(state, rate) if math.isfinite(found.loss) else math.nan
     if not math.isfinite(norm):

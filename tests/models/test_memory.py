@@ -7,9 +7,12 @@ import psutil
 import pytest
 import torch
 
-from postil.config import ModelConfig
+from postil.config import AdapterConfig, ModelConfig
+from postil.data.prefix_tree import Segment
+from postil.models.adapter import add_adapter
 from postil.models.base_folder import read_json
 from postil.models.catalog import find_entry
+from postil.models.fused_lora import fused_lora
 from postil.models.loading import load_base
 from postil.models.memory import (
     ModelShape,
@@ -20,6 +23,7 @@ from postil.models.memory import (
     gigabytes,
     shape_from_config,
 )
+from postil.models.packed import PackTensors, packed_attention, packed_hidden_states
 from postil.testing.tiny import make_tiny_model
 
 TOKENS, RANK = 192, 8
@@ -67,6 +71,39 @@ def test_activations_of_other_architectures(tmp_path: Path, architecture: str) -
     assert 0.6 * estimate < kept_bytes(str(folder), "fp32") <= estimate
 
 
+def kept_by_our_step(folder: Path, dtype: str) -> int:
+    """The same for our own step: packed rows, fused adapter."""
+    loaded = load_base(ModelConfig(base=str(folder), device="cpu", dtype=dtype))
+    model = add_adapter(loaded.model, AdapterConfig(rank=RANK, alpha=16), 0)
+    ids = torch.arange(3, 3 + TOKENS)
+    rows = (Segment(0, TOKENS // 2), Segment(TOKENS // 2, TOKENS // 2))
+    none = torch.zeros(0, dtype=torch.int64)
+    pack = PackTensors(ids, ids % (TOKENS // 2), rows, (TOKENS // 2,) * 2, none, none, (0, 0))
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with hooks, packed_attention(model), fused_lora(model):
+        assert packed_hidden_states(model, pack).requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "gemma"])
+def test_activations_of_our_step(tmp_path: Path, architecture: str, dtype: str) -> None:
+    sizes = {"hidden_size": 256, "intermediate_size": 768, "head_dim": 64, "num_hidden_layers": 4}
+    folder = make_tiny_model(tmp_path, architecture, **sizes)
+    shape = shape_from_config(read_json(folder / "config.json"))
+    assert shape is not None
+    estimate = activation_bytes(shape, RANK, TOKENS, 4 if dtype == "fp32" else 2, is_fused=True)
+    assert 0.6 * estimate < kept_by_our_step(folder, dtype) <= estimate
+
+
 @pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama", "mistral", "gemma"])
 def test_shape_of_a_config_counts_the_parameters(tmp_path: Path, architecture: str) -> None:
     folder = make_tiny_model(tmp_path, architecture)
@@ -98,6 +135,8 @@ def test_memory_grows_with_everything() -> None:
     shape = starter_shape()
     assert bytes_to_train(shape, 16, 1024, 4) > bytes_to_train(shape, 8, 1024, 4)
     assert bytes_to_train(shape, 8, 2048, 4) > bytes_to_train(shape, 8, 1024, 4)
+    assert bytes_to_train(shape, 8, 2048, 2, is_fused=True) < bytes_to_train(shape, 8, 2048, 2)
+    assert bytes_to_train(shape, 8, 2048, 4, recomputes=True) < bytes_to_train(shape, 8, 2048, 4)
     assert bytes_to_answer(shape, 2048, 4) > bytes_to_answer(shape, 1024, 4) > bytes_to_answer(shape, 1024, 2)
 
 

@@ -30,3 +30,10 @@ def needed(tokens: int) -> int:
 def test_packs_are_halved_until_they_fit(memory: int, longest_row: int, tokens: int | None) -> None:
     found = choose_pack_tokens(SHAPE, rank=16, dtype_bytes=4, wanted=4096, longest_row=longest_row, memory_bytes=memory)
     assert found == tokens
+
+
+def test_more_fits_where_layers_are_computed_twice() -> None:
+    memory = bytes_to_train(SHAPE, 16, 4096, 4, recomputes=True)
+    how = {"rank": 16, "dtype_bytes": 4, "wanted": 4096, "longest_row": 3000, "memory_bytes": memory}
+    assert choose_pack_tokens(SHAPE, **how) is None
+    assert choose_pack_tokens(SHAPE, **how, recomputes=True) == 4096
