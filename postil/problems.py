@@ -58,6 +58,8 @@ class Place:
             column: the header or field to blame.
             known_file: the file that need not be said; a place that is the whole of it is "".
         """
+        if self.file == ADDED and self.row:
+            return say("problems.place.added_row", number=self.row)
         name = say("problems.place.added") if self.file == ADDED else self.file
         words = [name] if self.file != known_file else []
         if self.sheet:
@@ -98,6 +100,14 @@ class Fix:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A row that a problem is about, with the beginning of what is to be compared."""
+
+    place: Place
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Frozen, so that the shell, the API and the page show the same thing.
 
@@ -108,6 +118,7 @@ class Problem:
         excerpt: the first characters of what was found.
         values: what the sentences name besides.
         fix: None where only the user can mend it.
+        passages: the rows, its own among them, that have to be seen side by side.
     """
 
     code: str
@@ -118,6 +129,7 @@ class Problem:
     excerpt: str = ""
     values: dict[str, Any] = field(default_factory=dict)
     fix: Fix | None = None
+    passages: tuple[Passage, ...] = ()
 
     @property
     def message(self) -> str:

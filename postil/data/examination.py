@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from postil.data.checks.fixes import apply_fix
+from postil.data.checks.fixes import LEAVES_OUT, apply_fix
 from postil.data.checks.overlay import BY_HAND, Edit, Overlay
 from postil.data.checks.plain_problems import plain_problem
 from postil.data.corrected.settling import settle
@@ -108,6 +108,7 @@ def _summary(report: ValidationReport, profile: Profile | None, tokens: Mapping[
         "num_errors": len(report.errors),
         "num_warnings": len(report.warnings),
         "codes": _codes(report.problems),
+        "rows_to_drop": _rows_to_drop(report.problems),
         "profile": profile and _plain_profile(profile),
         "examples": [plain_conversation(c) for c in report.conversations[:_NUM_EXAMPLES]],
         "tokens": dict(tokens),
@@ -124,6 +125,11 @@ def _codes(problems: Sequence[Problem]) -> list[dict[str, Any]]:
         {"code": key[1], "severity": key[0], "count": counts[key], "fixable": fixable[key], "automatic": automatic[key]}
         for key in ordered
     ]
+
+
+def _rows_to_drop(problems: Sequence[Problem]) -> dict[str, int]:
+    """How many problems of each code a machine mends unasked by leaving the row out."""
+    return dict(Counter(p.code for p in problems if p.fix and p.fix.automatic and p.fix.action in LEAVES_OUT))
 
 
 def _plain_profile(profile: Profile) -> dict[str, Any]:

@@ -19,6 +19,8 @@ __all__ = ["ValidationReport", "validate_dataset"]
 
 FEW_ROWS = 100
 NUM_EXAMPLES = 3
+MOST_ANSWER_CHARS = 200
+"""Of answers that are shown side by side."""
 _MAX_LABELS = 10_000
 _NUM_SHAPES_NAMED = 6
 
@@ -90,9 +92,9 @@ def validate_dataset(
             _take_record(item, system, overlay, single_turn, ledger)
     file = records.name
 
-    def excerpts(indices: Sequence[int]) -> dict[int, str]:
+    def excerpts(indices: Sequence[int]) -> dict[int, tuple[str, str]]:
         if keep:
-            return {index: ledger.conversations[index].question[:80] for index in indices}
+            return {index: _beginnings(ledger.conversations[index].messages) for index in indices}
         return _excerpts_again(records, overlay, indices, ledger.findings)
 
     ledger.problems += ledger.findings.finish(file, excerpts)
@@ -244,23 +246,29 @@ def split_turns(messages: Sequence[Message]) -> list[tuple[Message, ...]]:
 
 def _excerpts_again(
     records: Records, overlay: Overlay | None, indices: Sequence[int], findings: Findings
-) -> dict[int, str]:
-    """The beginnings of questions, read from the file once more."""
+) -> dict[int, tuple[str, str]]:
+    """The beginnings of questions and answers, read from the file once more."""
     wanted: dict[Place, list[int]] = {}
     for index in indices:
         wanted.setdefault(findings.fingerprints.place(index), []).append(index)
-    found: dict[int, str] = {}
+    found: dict[int, tuple[str, str]] = {}
     if not wanted:
         return found
     for item in records:
         if isinstance(item, Record) and (numbers := wanted.pop(item.place, None)):
             record = item if overlay is None else overlay.apply(item)
             messages = read_messages(record).messages if record else ()
-            asked = next((m.content for m in messages if m.role == "user"), "")
-            found.update(dict.fromkeys(numbers, asked[:80]))
+            found.update(dict.fromkeys(numbers, _beginnings(messages)))
             if not wanted:
                 break
     return found
+
+
+def _beginnings(messages: Sequence[Message]) -> tuple[str, str]:
+    """Of the first question, and of the first answer."""
+    asked = next((m.content for m in messages if m.role == "user"), "")
+    answered = next((m.content for m in messages if m.role == "assistant"), "")
+    return asked[:80], answered[:MOST_ANSWER_CHARS]
 
 
 def _remarks_on_file(file: str, ledger: _Ledger) -> Iterator[Problem]:

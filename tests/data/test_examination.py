@@ -64,6 +64,7 @@ def test_everything_at_once(file: Path) -> None:
     assert sum(c["count"] for c in summary["codes"]) == len(parts["problems"])
     assert len(parts["tokens"]) == 3 and summary["tokens"]["total"] == sum(parts["tokens"])
     assert parts["edits"] == [] and json.dumps(summary)
+    assert summary["rows_to_drop"] == {"missing_answer": 1, "duplicate": 1}
     assert summary["profile"]["evidence"][0]["key"].startswith("data.profile.")
     assert [row["place"] for row in parts["rows"]] == [["faq.csv", row, None] for row in (2, 3, 4, 5)]
     assert parts["has_all_rows"] == [True]
@@ -159,7 +160,7 @@ def test_what_is_added_is_read_after_the_rest(file: Path) -> None:
     assert [row["place"] for row in rows] == [["faq.csv", n, None] for n in range(2, 6)] + [[ADDED, 2, None]]
     assert rows[-1]["messages"][1]["content"] == "4" and rows[-1]["is_edited"]
     assert overlay.for_file("other.csv").added == overlay.added
-    assert "added" in Place(ADDED, 2).in_words()
+    assert Place(ADDED, 2).in_words(known_file="faq.csv") == "added by hand, no. 2"
 
 
 def test_rows_that_are_left_out_are_shown_as_such(file: Path) -> None:

@@ -90,7 +90,7 @@ def keep_first_answer(*others: Place) -> Fix:
 
 
 def keep_added_answer(*others: Place) -> Fix:
-    """Of several answers to one question keeps the one that was added last, by hand; `others` are the rows with the rest."""
+    """Of several answers to one question keeps the one added by hand last; `others` are the rows with the rest."""
     return Fix("keep_added_answer", others, automatic=False)
 
 

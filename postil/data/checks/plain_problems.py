@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from postil.problems import Fix, FixAction, Place, Problem
+from postil.problems import Fix, FixAction, Passage, Place, Problem
 
 
 def plain_problem(problem: Problem) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def plain_problem(problem: Problem) -> dict[str, Any]:
             "automatic": fix.automatic,
             "values": fix.values,
         },
+        "passages": [[plain_place(passage.place), passage.text] for passage in problem.passages],
     }
 
 
@@ -43,6 +44,8 @@ def read_problem(plain: Mapping[str, Any]) -> Problem:
         excerpt=plain["excerpt"],
         values=dict(plain["values"]),
         fix=fix and _read_fix(fix),
+        # reports of earlier releases have none
+        passages=tuple(Passage(read_place(place), text) for place, text in plain.get("passages", ())),
     )
 
 

@@ -4,21 +4,24 @@ A row is known by three hashes of 64 bits, so that a million rows take 32 megaby
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from postil.data.checks.fixes import drop_row, keep_added_answer, keep_first_answer
 from postil.data.conversations import Message, normalize_question
-from postil.problems import ADDED, Fix, Place, Problem
+from postil.problems import ADDED, Fix, Passage, Place, Problem
 
 if TYPE_CHECKING:
     import numpy as np
 
 NUM_ROWS_NAMED = 5
 _ROW_BITS = 40
-Excerpts = Callable[[Sequence[int]], dict[int, str]]
-"""Questions of the conversations with these numbers; called once, when it is known which are needed."""
+MOST_PASSAGES = 8
+"""Rows of one question that are shown side by side; where there are fewer, they are all."""
+Excerpts = Callable[[Sequence[int]], dict[int, tuple[str, str]]]
+"""Beginnings of the question and the answer of the conversations with these numbers; called once, when it is known
+which are needed."""
 
 
 @dataclass(slots=True)
@@ -126,7 +129,9 @@ def find_repetitions(
     duplicates, conflicts = fingerprints.duplicates(), fingerprints.conflicts()
     near = [pair for pair in near if not fingerprints.is_same_question(pair[0], pair[1])]
     later_rows = [later for later, _ in duplicates] + [later for later, _, _ in near]
-    asked = excerpts([*later_rows, *(by_answer[0][0] for by_answer in conflicts)])
+    compared = [index for by_answer in conflicts for index in _side_by_side(by_answer)]
+    said = excerpts([*later_rows, *compared])
+    asked = {index: question for index, (question, _) in said.items()}
     for later, first in duplicates:
         place = fingerprints.place(later)
         values: dict[str, Any] = {"first": row_beside(fingerprints.place(first), place)}
@@ -137,16 +142,31 @@ def find_repetitions(
         fix = drop_row(place, automatic=False)
         yield Problem("near_duplicate", "warning", place, excerpt=asked.get(later, ""), values=values, fix=fix)
     for by_answer in conflicts:
-        yield _conflict(fingerprints, by_answer, asked.get(by_answer[0][0], ""))
+        answers = {index: said.get(index, ("", ""))[1] for index in _side_by_side(by_answer)}
+        yield _conflict(fingerprints, by_answer, asked.get(by_answer[0][0], ""), answers)
 
 
-def _conflict(fingerprints: Fingerprints, by_answer: list[list[int]], excerpt: str) -> Problem:
+def _side_by_side(by_answer: list[list[int]]) -> list[int]:
+    """The rows of one question in file order; of many the first of each answer, the last answers kept in any case."""
+    every = sorted(index for indices in by_answer for index in indices)
+    if len(every) <= MOST_PASSAGES:
+        return every
+    firsts = [indices[0] for indices in by_answer]
+    return firsts if len(firsts) <= MOST_PASSAGES else [firsts[0], *firsts[1 - MOST_PASSAGES :]]
+
+
+def _conflict(
+    fingerprints: Fingerprints, by_answer: list[list[int]], excerpt: str, answers: Mapping[int, str]
+) -> Problem:
     places = [fingerprints.place(indices[0]) for indices in by_answer]
     more = " ..." if len(places) > NUM_ROWS_NAMED else ""
     rows = ", ".join(row_beside(place, places[0]) for place in places[:NUM_ROWS_NAMED]) + more
     values = {"answers": len(places), "rows": rows}
     fix = _one_answer(fingerprints, by_answer)
-    return Problem("conflicting_answers", "warning", places[0], excerpt=excerpt, values=values, fix=fix)
+    passages = tuple(Passage(fingerprints.place(index), answer) for index, answer in answers.items())
+    return Problem(
+        "conflicting_answers", "warning", places[0], excerpt=excerpt, values=values, fix=fix, passages=passages
+    )
 
 
 def _one_answer(fingerprints: Fingerprints, by_answer: list[list[int]]) -> Fix:

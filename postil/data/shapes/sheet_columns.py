@@ -52,7 +52,12 @@ class SheetPlan:
     @property
     def shown_names(self) -> str:
         """The columns for a sentence."""
-        return list_names([name or column_letter(i) for i, name in enumerate(self.names)])
+        return list_names(self.all_names)
+
+    @property
+    def all_names(self) -> list[str]:
+        """Of each column its name, or its letter."""
+        return [name or column_letter(i) for i, name in enumerate(self.names)]
 
 
 def plan_sheet(rows: Sequence[Row], options: ReadOptions) -> SheetPlan:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, groupby
 from operator import itemgetter
+from typing import Any
 
 from postil.data.files.tables import Row
 from postil.data.options import ReadOptions
@@ -14,6 +15,9 @@ from postil.data.shapes.sheet_columns import LOOK_CHARS, LOOK_ROWS, SheetPlan, p
 from postil.data.shapes.sheet_rows import RowJudge, TableRow, skipped_row
 from postil.data.shapes.sheet_tables import numbered_tables
 from postil.problems import Place, Problem
+
+MOST_NAMES = 200
+"""Columns that a problem lists for a form to choose from."""
 
 
 def table_records(
@@ -154,7 +158,8 @@ def _refused(
         elif not row.is_blank and row is not plan.header:
             num_rows += 1
     shown = plan.shown_names
-    values = {"columns": shown, "rows": num_rows, "numeric": plan.numeric, "total": len(plan.names)}
+    values: dict[str, Any] = {"columns": shown, "rows": num_rows, "numeric": plan.numeric, "total": len(plan.names)}
+    values["names"] = list(plan.all_names[:MOST_NAMES])
     if plan.missing:
         values["missing"] = plan.missing
     yield Problem(plan.code, "error", Place(file, 0, sheet), plan.missing or None, excerpt=shown, values=values)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from postil.data.checks.overlay import BY_HAND, Edit
 from postil.errors import ConflictError, UsageError
 from postil.platform.datasets.options import DatasetOptions
-from postil.platform.datasets.overlays import version_before
+from postil.platform.datasets.overlays import overlay_at, version_before
 from postil.platform.datasets.reports import numbered_problems
 from postil.platform.datasets.views import DatasetView, checked_version, get_version, own_dataset, view_of
 from postil.platform.service import Service
@@ -120,8 +120,12 @@ def add_conversation(
     """
     plain = [{"role": str(m.get("role")), "content": str(m.get("content") or "")} for m in messages]
     _check_messages(plain)
-    # The version's number is nobody else's, so it names the row for good.
-    edit = Edit(Place(ADDED, version + 1), "add_conversation", BY_HAND, {"messages": plain})
+    with service.database.reading() as session:
+        dataset = own_dataset(session, account_id, dataset_id)
+        _refuse_stale(dataset, version)
+        added = overlay_at(session, dataset, version).added
+    number = max((record.place.row for record in added), default=0) + 1
+    edit = Edit(Place(ADDED, number), "add_conversation", BY_HAND, {"messages": plain})
     return _change(
         service,
         account_id,

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from postil.data.checks.repetitions import Fingerprints, find_repetitions, row_beside
+from postil.data.checks.repetitions import MOST_PASSAGES, Fingerprints, find_repetitions, row_beside
 from postil.data.conversations import Message, ToolCall
 from postil.problems import ADDED, Place, Problem
 
@@ -18,7 +18,10 @@ def remembered(*conversations: Sequence[Message]) -> Fingerprints:
 
 
 def problems(fingerprints: Fingerprints, near: Sequence[tuple[int, int, float]] = ()) -> list[Problem]:
-    return list(find_repetitions(fingerprints, lambda indices: {i: f"text {i}" for i in indices}, near))
+    def excerpts(indices: Sequence[int]) -> dict[int, tuple[str, str]]:
+        return {i: (f"text {i}", f"answer {i}") for i in indices}
+
+    return list(find_repetitions(fingerprints, excerpts, near))
 
 
 def test_repeats_name_the_first_and_go_by_themselves() -> None:
@@ -39,6 +42,13 @@ def test_conflicts_keep_the_first_answer_when_asked() -> None:
     ]
     fix = found[0].fix
     assert fix and not fix.automatic and [p.row for p in fix.places] == [4, 5]
+    assert [(p.place.row, p.text) for p in found[0].passages] == [(row, f"answer {row - 2}") for row in (2, 3, 4, 5)]
+
+
+def test_of_many_answers_some_are_shown_the_last_among_them() -> None:
+    found = problems(remembered(*(pair("How?", str(i)) for i in range(30))))[0]
+    rows = [p.place.row for p in found.passages]
+    assert len(rows) == MOST_PASSAGES and rows[0] == 2 and rows[-1] == 31
 
 
 def test_what_was_added_by_hand_wins_the_newest_first() -> None:

@@ -200,6 +200,7 @@ def test_a_refusal_names_what_is_there() -> None:
     (problem,) = read(("lat", "lon", "town"), ("1", "2", "Bonn"), ("3", "4", "Ulm"))
     assert isinstance(problem, Problem)
     assert (problem.values["numeric"], problem.values["total"]) == (2, 3)
+    assert len(problem.values["names"]) == 3
     assert "lat, lon, town" in problem.message
 
 

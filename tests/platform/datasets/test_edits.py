@@ -370,7 +370,7 @@ def test_an_answer_that_was_corrected_is_a_row_of_the_next_version(
     view = checked(service, account, edits.add_conversation(service, account, view.id, version=1, messages=better))
     assert view.state == "ready" and view.rows == 7 and view.num_edits == 1
     row = preview(service, account, view.id, limit=50)[-1]
-    assert row.place == Place(ADDED, 2) and row.is_edited and row.messages[-1]["content"] == "Yes, everywhere."
+    assert row.place == Place(ADDED, 1) and row.is_edited and row.messages[-1]["content"] == "Yes, everywhere."
     with service.database.reading() as session:
         source = training_source(session, service, account, view.id)
     assert source.overlay is not None and len(source.row_tokens) == 7
