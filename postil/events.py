@@ -134,6 +134,13 @@ class Pace(Event, frozen=True, kw_only=True, tag="pace"):
     seconds: float
 
 
+class Forecast(Event, frozen=True, kw_only=True, tag="forecast"):
+    """How long the whole run will take, from its start to its result; said once, and graded at the end."""
+
+    seconds_low: float
+    seconds_high: float
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """A held-out question, what the file answers, and what the adapter answers now."""
 
@@ -193,6 +200,7 @@ AnyEvent = (
     | TrainingPlanned
     | StepDone
     | Pace
+    | Forecast
     | HeldoutMeasured
     | CheckpointSaved
     | Warned

@@ -98,10 +98,10 @@ class Grade:
 
     @property
     def text(self) -> str:
-        """One sentence: "Said 12-15 min and 3.10, took 13 min and 3.02."."""
+        """One sentence: "Forecast 12-15 min and 3.10, took 13 min and 3.02."; no amounts where all of it was free."""
         values = {"said": duration_range(self.said_seconds.low, self.said_seconds.high)}
         values["took"] = duration_range(self.took_seconds, self.took_seconds)
-        if self.said_micro is None or self.paid_micro is None:
+        if self.said_micro is None or self.paid_micro is None or not (self.said_micro or self.paid_micro):
             return say("advice.grade.time", **values)
         price, paid = amount_range(self.said_micro), amount_range(self.paid_micro)
         return say("advice.grade.time_and_price", price=price, paid=paid, **values)

@@ -9,10 +9,10 @@ from rich.rule import Rule
 
 from postil.cli.compare import show_answers
 from postil.cli.options import AsJson
-from postil.cli.screen import open_screen
+from postil.cli.screen import open_screen, shell_line
 from postil.cli.train import run_road, show_result
 from postil.config import RunConfig
-from postil.language import say
+from postil.language import Language, current_language, say
 
 EXAMPLE = Path(__file__).parents[1] / "demo"
 
@@ -21,6 +21,7 @@ class AskedQuestion(TypedDict):
     """A question of `ask.json`; `trained` is False where the wording is not in the data."""
 
     question: str
+    language: Language
     trained: bool
 
 
@@ -34,6 +35,7 @@ def demo(as_json: AsJson = False) -> None:
     from postil.answering import compare
 
     asked: list[AskedQuestion] = json.loads((EXAMPLE / "ask.json").read_text("utf-8"))
+    asked.sort(key=lambda ask: ask["language"] != current_language())  # those that the reader can read come first
     comparison = compare(result.adapter_dir, [ask["question"] for ask in asked])
     answers = []
     for ask, row in zip(asked, comparison.rows, strict=True):
@@ -43,5 +45,5 @@ def demo(as_json: AsJson = False) -> None:
     screen.show(Rule(style="dim"))
     screen.say("cli.demo.explain", "dim")
     show_result(screen, result, data)
-    screen.say("cli.demo.next")
+    screen.say("cli.demo.next", command=shell_line(["postil", "web"]))
     screen.result({**result.as_dict(), "demo": answers})

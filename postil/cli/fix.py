@@ -18,7 +18,7 @@ from postil.cli.options import (
     read_options,
     spell_options,
 )
-from postil.cli.screen import Screen, open_screen, show_problems
+from postil.cli.screen import Screen, kind_title, open_screen, show_problems
 from postil.data.corrected.changes import Change, changed_records, list_all_changes
 from postil.data.corrected.settling import Settled, settle
 from postil.data.corrected.writing import Written, check_target, write_corrected
@@ -125,7 +125,8 @@ def _show_changes(screen: Screen, settled: Settled, changes: Sequence[Change]) -
     screen.say("cli.run.read", "", file=report.file, format=report.format, **counts)
     for code, count in Counter(change.code for change in changes).most_common():
         same = [change for change in changes if change.code == code]
-        screen.say("cli.fix.code", "bold", code=code, count=count, label=say(f"problems.fix.{same[0].action}"))
+        values = {"title": kind_title(code), "code": code, "count": count}
+        screen.say("cli.fix.code", "bold", label=say(f"problems.fix.{same[0].action}"), **values)
         for change in same[:NUM_SHOWN]:
             _show_change(screen, change, report.file)
         if count > NUM_SHOWN:
@@ -142,7 +143,7 @@ def _show_rest(screen: Screen, report: ValidationReport) -> None:
         for code, count in Counter(problem.code for problem in report.warnings).items():
             same = [problem for problem in report.warnings if problem.code == code]
             told = same[0].message if len({problem.message for problem in same}) == 1 else same[0].hint
-            screen.say("cli.fix.warning_left", code=code, count=count, text=told)
+            screen.say("cli.fix.warning_left", title=kind_title(code), code=code, count=count, text=told)
     if on_request := ", ".join(dict.fromkeys(p.code for p in report.problems if p.fix and not p.fix.automatic)):
         screen.say("cli.fix.on_request", codes=on_request)
 

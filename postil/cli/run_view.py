@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from postil import events
 from postil.advice.progress import progress_of
+from postil.advice.wording import duration_range
 from postil.cli.screen import Screen, duration, shell_line
 from postil.data.splits import MIN_ROWS_TO_SPLIT
 from postil.language import say
@@ -128,6 +129,9 @@ class RunView:
     def _show_Pace(self, event: events.Pace) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=event.step)
+
+    def _show_Forecast(self, event: events.Forecast) -> None:
+        self.screen.note("cli.run.forecast", time=duration_range(event.seconds_low, event.seconds_high))
 
     def _seconds_left(self, event: events.StepDone) -> float:
         """Until the whole run is over, measuring, saving and comparing included."""

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -23,9 +24,10 @@ from rich.text import Text
 
 from postil.cli.prose import Prose
 from postil.events import AnyEvent, encode_event
-from postil.language import current_language, say
+from postil.language import current_language, has_sentence, say
 from postil.problems import Fix, Place, Problem
 
+PROGRAM = "postil"
 MOST_PER_CODE = 20
 MOST_ROWS_LISTED = 8
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -115,9 +117,26 @@ def harmless(text: str) -> str:
 
 
 def shell_line(arguments: Iterable[object]) -> str:
-    """A command line that the user's shell reads as these arguments."""
+    """A command line that the user's shell reads as these arguments; `postil` is named as it is found from here."""
     words = [_spelled(argument) for argument in arguments]
+    if words[:1] == [PROGRAM]:
+        words[0] = own_program()
     return harmless(subprocess.list2cmdline(words)) if os.name == "nt" else " ".join(map(_shell_word, words))
+
+
+def own_program() -> str:
+    """How the running `postil` is called from the current folder: by its name where a shell finds it, else by its path.
+
+    Where no program of that name runs, as in a notebook, it is the name.
+    """
+    running, found = Path(sys.argv[0]), shutil.which(PROGRAM)
+    if running.stem != PROGRAM or not running.is_file() or (found and running.samefile(found)):
+        return PROGRAM
+    path = Path(os.path.abspath(running))
+    if not path.is_relative_to(Path.cwd()):
+        return str(path)
+    near = str(path.relative_to(Path.cwd()))
+    return near if os.sep in near else os.path.join(os.curdir, near)  # without a folder it would be a name again
 
 
 def _spelled(argument: object) -> str:
@@ -152,7 +171,8 @@ def show_problems(
         blank = "" if current_language() == "zh" else " "
         advice = f"{same[0].message}{blank}{same[0].hint}" if is_shared else same[0].hint
         style = "red" if severity == "error" else "yellow"
-        screen.say(f"cli.problems.{severity}", style, count=total, code=code, hint=advice)
+        title = kind_title(code)
+        screen.say(f"cli.problems.{severity}", style, title=title, count=total, code=code, hint=advice)
         for problem in same[:MOST_PER_CODE]:
             if line := _problem_line(problem, is_shared, known_file):
                 screen.line(line)
@@ -160,6 +180,12 @@ def show_problems(
             screen.say("cli.problems.more", "dim", count=total - MOST_PER_CODE)
         if with_fixes:
             _show_fixes(screen, code, [p.fix for p in same if p.fix])
+
+
+def kind_title(code: str) -> str:
+    """What problems of a kind are called, as on the pages: "Answer missing"; the code where there is no name."""
+    key = f"data_page.kind.{code}"
+    return say(key) if has_sentence(key) else code
 
 
 def _problem_line(problem: Problem, is_shared: bool, known_file: str) -> str:

@@ -14,7 +14,7 @@ from postil.advice.facts import BaseFacts, DataFacts
 from postil.advice.progress import progress_of
 from postil.advice.rates import Range
 from postil.config import RunConfig
-from postil.events import Advised, AnyEvent, DataSplit, Pace, Report, StepDone, TrainingPlanned
+from postil.events import Advised, AnyEvent, DataSplit, Forecast, Pace, Report, StepDone, TrainingPlanned
 from postil.recipes.defaults import OPEN_SETTINGS, recommend_for
 from postil.recipes.run_folder import write_json
 
@@ -46,14 +46,13 @@ def report_advice(config: RunConfig, data: DataFacts, base: BaseFacts, report: R
 def estimated(
     folder: Path, report: Report, data: DataFacts, base: BaseFacts, config: RunConfig, started: float
 ) -> Report:
-    """A report that also writes `estimate.json` after the first steps of a new run; one that is there stays.
+    """A report that also writes `estimate.json` after the first steps of a new run, and says it; one there stays.
 
     Args:
         config: resolved.
         started: `time.monotonic()` at the beginning of the run.
     """
-    if find_estimate(folder) is not None:
-        return report
+    said = find_estimate(folder)
     heard: list[AnyEvent] = [
         DataSplit(train=data.rows, heldout=data.heldout_rows, heldout_questions=data.heldout_questions)
     ]
@@ -67,16 +66,24 @@ def estimated(
         heard.append(event)
         if isinstance(event, TrainingPlanned):
             planned_after = time.monotonic() - started
-            if event.first_step:  # an earlier attempt has done a part of it
+            if said is not None and not event.first_step:
+                report(_forecast(said))
+            if said is not None or event.first_step:  # an earlier attempt has done a part of it
                 heard.clear()
         elif isinstance(event, StepDone | Pace) and event.step >= STEPS_FIRST:
             left = progress_of(heard, event.at).seconds_left
             if left is not None:
                 passed = time.monotonic() - started
-                write_json(folder / NAME, _describe(left, passed, planned_after, event, data, base, config).as_dict())
+                estimate = _describe(left, passed, planned_after, event, data, base, config)
+                write_json(folder / NAME, estimate.as_dict())
+                report(_forecast(estimate))
             heard.clear()
 
     return record
+
+
+def _forecast(estimate: Estimate) -> Forecast:
+    return Forecast(seconds_low=estimate.seconds.low, seconds_high=estimate.seconds.high)
 
 
 def _describe(

@@ -142,15 +142,21 @@ def test_a_grade_is_one_sentence() -> None:
         estimate_run(data_of(100), STARTER, config_of(), RATES), seconds=Range(720, 900), price_micro=3_100_000
     )
     right = grade(said, Actual(780, price_micro=3_020_000))
-    assert right.text == "Said 12-15 min and 3.10, took 13 min and 3.02."
+    assert right.text == "Forecast 12-15 min and 3.10, took 13 min and 3.02."
     assert right.is_within and right.seconds_error == pytest.approx((810 - 780) / 780)
     wrong = grade(said, Actual(2000))
     assert not wrong.is_within and wrong.seconds_error < -0.5
     use_language("zh")
-    assert wrong.text == "原先估计 12-15 分钟，实际用了 33 分钟。"
+    assert wrong.text == "预计 12-15 分钟，实际用了 33 分钟。"
     assert wrong.as_dict()["text"] == wrong.text
     kept = json.loads(json.dumps(right.as_dict()))
-    assert Grade.from_dict(kept) == right and kept["text"].startswith("原先")
+    assert Grade.from_dict(kept) == right and kept["text"].startswith("预计")
+
+
+def test_what_was_free_is_graded_by_its_time_alone() -> None:
+    said = replace(estimate_run(data_of(100), STARTER, config_of(), RATES), seconds=Range(32, 79), price_micro=0)
+    assert grade(said, Actual(55, price_micro=0)).text == "Forecast 32-79 s, took 55 s."
+    assert "0.00" in grade(said, Actual(55, price_micro=20_000)).text  # it was to be free, and was not
 
 
 @pytest.mark.parametrize(

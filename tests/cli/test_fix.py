@@ -11,6 +11,7 @@ from postil.data.checks.overlay import read_overlay
 from postil.data.corrected import workbook_parts
 from postil.data.records import read_records
 from postil.data.validation import validate_dataset
+from postil.language import say
 from tests.cli.conftest import Shell, last_json
 
 
@@ -35,7 +36,7 @@ def test_it_shows_what_was_changed_and_what_to_do_next(shell: Shell, messy_file:
     code, out, _ = shell("fix", messy_file, "-o", "out.jsonl")
     assert code == 0
     assert "7 rows = 4 kept + 1 mended + 2 left out" in out
-    assert "html: 1" in out
+    assert f"{say('data_page.kind.html')} (html): 1 change." in out
     assert "- Where <b>are</b> you?" in out
     assert "+ Where are you?" in out
     assert "\n  row 4\n" in out and "\n  row 3, field question\n" in out
@@ -68,7 +69,7 @@ def test_codes_are_fixed_when_asked_for_and_left_when_excluded(shell: Shell, mes
 def test_a_dry_run_writes_nothing(shell: Shell, messy_file: Path, tmp_path: Path) -> None:
     code, out, _ = shell("fix", messy_file, "--dry-run", "--save-overlay", "o.json", "-o", "out.jsonl")
     assert code == 0
-    assert "html: 1" in out
+    assert f"{say('data_page.kind.html')} (html): 1 change." in out
     assert [p.name for p in tmp_path.iterdir()] == ["messy.jsonl"]
 
 
@@ -221,5 +222,7 @@ def test_what_is_asked_for_is_fixed_besides_what_is_fixed_anyway(shell: Shell, m
 
 def test_what_is_left_to_look_at_is_said_in_words(shell: Shell, messy_file: Path) -> None:
     _, out, _ = shell("fix", messy_file, "-o", "out.jsonl")
-    assert "  conflicting_answers: 1. The same question has 2 different answers" in out
+    title = say("data_page.kind.conflicting_answers")  # the same words as on the page
+    assert "note" in out and "warning" not in out
+    assert f"  {title} (conflicting_answers): 1. The same question has 2 different answers" in out
     assert "--also CODE: personal_data, conflicting_answers" in out

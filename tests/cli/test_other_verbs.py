@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import shlex
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from postil.answering import ComparedAnswers, Comparison
 from postil.cli.chat import Histories, _answer
 from postil.cli.compare import read_questions, side_by_side
 from postil.cli.models import is_here
-from postil.cli.screen import Screen, byte_size, duration
+from postil.cli.screen import Screen, byte_size, duration, own_program, shell_line
 from postil.config import RunConfig
 from postil.data.conversations import Message
 from postil.errors import DataError, MissingInputError
@@ -33,6 +35,7 @@ def test_check_lists_at_most_twenty_of_a_kind_and_shows_what_was_read(shell: She
     code, out, _ = shell("check", bad_file)
     assert code == 65
     assert "27 rows = 2 kept + 0 mended + 25 left out" in out
+    assert f"{say('data_page.kind.missing_answer')}: 25 errors (missing_answer). " in out
     assert "\n  row 3, column 答案\n" in out
     assert "\n  row 22, column 答案\n" in out
     assert "\n  row 23, column 答案\n" not in out
@@ -295,9 +298,42 @@ def test_demo_marks_what_was_not_trained(shell: Shell, monkeypatch: pytest.Monke
     assert out.count("[not trained]") == 2
     assert str(Path("runs") / "demo-") in out
     _, out, _ = shell("demo", "--json")
-    assert [ask["trained"] for ask in json.loads(out.splitlines()[-1])["demo"]] == [True, True, True, False, False]
+    assert [ask["trained"] for ask in json.loads(out.splitlines()[-1])["demo"]] == [True, False, True, True, False]
 
 
 def test_times_and_sizes_in_words() -> None:
     assert [duration(s) for s in (0.4, 59, 75, 7800)] == ["0 s", "59 s", "1 min 15 s", "2 h 10 min"]
     assert [byte_size(n) for n in (900, 11_000_000, 1_240_000_000, 2e12)] == ["1 kB", "11 MB", "1.2 GB", "2.0 TB"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_demo_begins_with_questions_in_the_readers_language(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    monkeypatch.setattr("postil.recipes.lora_sft.train_lora", lambda config, *_, **__: result_in(Path("runs/demo")))
+    monkeypatch.setattr("postil.answering.compare", _compared)
+    _, out, _ = shell("demo", "--json", "--lang", language)
+    asked = [ask["language"] for ask in json.loads(out.splitlines()[-1])["demo"]]
+    assert asked == sorted(asked, reverse=language == "zh")
+
+
+def test_commands_to_copy_name_the_program_as_it_is_found_from_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "my venv" / "bin" / "postil"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n", "utf-8")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [str(program.relative_to(tmp_path)), "demo"])
+    assert shlex.split(shell_line(["postil", "web"])) == [str(Path("my venv/bin/postil")), "web"]
+    monkeypatch.chdir(program.parent)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    assert own_program() == f".{os.sep}postil" and shell_line(["--model", "postil"]) == "--model postil"
+    monkeypatch.chdir("/")
+    assert own_program() == str(program.relative_to("/"))
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert own_program() == "postil"
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    assert own_program() == "postil"

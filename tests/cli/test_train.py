@@ -55,6 +55,7 @@ def report_a_run(report: Report, run_dir: Path) -> None:
     report(events.PhaseStarted(phase="train"))
     report(events.TrainingPlanned(steps=20, first_step=0, epochs=8.0, batch_rows=4, learning_rate=1e-3))
     speed = {"tokens": 90, "trained_tokens": 30, "tokens_per_second": 1234.5, "seconds_left": 75.0}
+    report(events.Forecast(seconds_low=32.0, seconds_high=79.0))
     report(events.StepDone(step=10, steps=20, loss=2.345, learning_rate=1e-3, grad_norm=1.0, **speed))
     sample = events.Sample(question="Q?", expected="A.", answer="B.")
     report(events.HeldoutMeasured(step=10, loss=2.0, samples=[sample]))
@@ -103,6 +104,7 @@ def test_shows_the_ledger_the_share_the_progress_and_the_verdict(
     assert code == 0
     assert "12 rows = 11 kept + 0 mended + 1 left out" in out
     assert "100,000 (1.96%)" in out
+    assert out.index("Forecast: 32-79 s for the whole run.") < out.index("Step 10 of 20")
     assert "Step 10 of 20 (50%), 1 min 15 s left, loss 2.345, 1,234 tokens/s" in out
     assert "faq.csv:19 (+3)" in out  # at most 20 places, the rest counted
     assert "Note: few [rows]" in out
