@@ -10,12 +10,18 @@ NO_KEY = "pk_..."
 
 
 def openai_snippet(address: str, key: str, model: str, question: str) -> Snippet:
-    """Three lines for the unmodified `openai` client."""
-    client = f"OpenAI(base_url={python_value(f'{address}/v1')}, api_key={python_value(key)})"
-    messages = python_value([{"role": "user", "content": question}])
-    asked = f"client.chat.completions.create(model={python_value(model)}, messages={messages})"
-    text = f"from openai import OpenAI\nclient = {client}\nprint({asked}.choices[0].message.content)"
-    return "openai", text
+    """An import and three calls for the unmodified `openai` client, no line wider than the page."""
+    client = python_call("OpenAI", base_url=f"{address}/v1", api_key=key)
+    lines = (
+        "from openai import OpenAI",
+        f"client = {client}",
+        "reply = client.chat.completions.create(",
+        f"    model={python_value(model)},",
+        f'    messages=[{{"role": "user", "content": {python_value(question)}}}],',
+        ")",
+        "print(reply.choices[0].message.content)",
+    )
+    return "openai", "\n".join(lines)
 
 
 def curl_snippet(address: str, key: str, model: str, question: str) -> Snippet:

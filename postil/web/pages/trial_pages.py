@@ -1,6 +1,6 @@
 """What the page on which a model is tried shows: the box, who may answer, and the questions so far."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from postil.platform.adapters.servable import usable_adapters
 from postil.platform.adapters.trial_views import TrialView
 from postil.platform.adapters.views import AdapterView
 from postil.platform.datasets.views import DatasetView, get_dataset
+from postil.platform.jobs.reports import find_report
 from postil.platform.service import Service
 from postil.web.auth import Visitor
 from postil.web.errors import Reply, describe_error
@@ -114,7 +115,7 @@ def try_page(
         "followed": followed,
         "others": [a for a in usable_adapters(service, account_id, base=adapter.base) if a.adapter_id != adapter_id],
         "dataset": dataset,
-        "samples": _samples(dataset),
+        "samples": _samples(service, account_id, adapter, dataset),
         "trials": shown,
         "older": shown[-1].id if len(shown) == _PAGE else None,
         "is_later_page": after is not None,
@@ -141,11 +142,32 @@ def _own_data(service: Service, account_id: str, adapter: AdapterView) -> Datase
         return None
 
 
-def _samples(dataset: DatasetView | None) -> list[str]:
-    """A few short questions of the reader's own, so that the first one need not be invented."""
-    examples = ((dataset.summary if dataset else None) or {}).get("examples", ())
-    questions = (next((m["content"] for m in e["messages"] if m["role"] == "user"), "") for e in examples)
-    return [text for text in questions if 0 < len(text) <= _MOST_SAMPLE_CHARS][:_NUM_SAMPLES]
+def _samples(service: Service, account_id: str, adapter: AdapterView, dataset: DatasetView | None) -> list[str]:
+    """A few short questions of the reader's own, so that the first one need not be invented.
+
+    Those that were kept aside go first: they are from all over the file, and the model has never learned them.
+    """
+    if dataset is None:
+        return []
+    texts = _short(_kept_aside(service, account_id, adapter))
+    if not texts:
+        examples = (dataset.summary or {}).get("examples", ())
+        texts = _short(next((m["content"] for m in e["messages"] if m["role"] == "user"), "") for e in examples)
+    last, wanted = len(texts) - 1, min(_NUM_SAMPLES, len(texts))
+    return [texts[i * last // max(1, wanted - 1)] for i in range(wanted)]
+
+
+def _kept_aside(service: Service, account_id: str, adapter: AdapterView) -> list[str]:
+    """The questions of the comparison; none where the training is gone or has left none."""
+    try:
+        report = find_report(service, account_id, adapter.job_id) if adapter.job_id else None
+    except MissingInputError:
+        return []
+    return [answer.question for answer in report.answers] if report else []
+
+
+def _short(questions: Iterable[str]) -> list[str]:
+    return [text for text in questions if 0 < len(text) <= _MOST_SAMPLE_CHARS]
 
 
 def _snippets(request: Request, adapter: AdapterView, question: str) -> tuple[Snippet, ...]:

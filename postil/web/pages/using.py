@@ -23,7 +23,8 @@ from postil.web.pages.forms import Form, read_form
 from postil.web.pages.rendering import page, see
 
 router = APIRouter(include_in_schema=False, prefix="/models/{adapter_id}/use")
-_MOST_SAMPLE_CHARS = 100
+_MOST_SAMPLE_BYTES = 70
+"""Of a question that the code asks: with it the line still fits the page; a Chinese sign is as wide as two letters."""
 Part = str
 """What of the page a form belongs to: "key", "share" or "alias"; its trouble is shown there."""
 
@@ -168,4 +169,4 @@ def _question(service: Service, account_id: str, adapter_id: str) -> str:
     """What the code asks: the last question that was tried, where it is short, else a greeting."""
     tried = list_trials(service, account_id, adapter_id, limit=1)
     text = " ".join(tried[0].question.split()) if tried else ""
-    return text if 0 < len(text) <= _MOST_SAMPLE_CHARS else say("use_page.greeting")
+    return text if 0 < len(text.encode()) <= _MOST_SAMPLE_BYTES else say("use_page.greeting")

@@ -49,7 +49,7 @@ def write_adapter(path: Path) -> None:
 
 def publish(service: Service, account_id: str, folder: Path, **entries: object) -> str:
     with service.database.writing() as session:
-        job = new_job(service, account_id, **entries)
+        job = new_job(service, account_id, **{"state": "succeeded", **entries})
         session.add(job)
         session.flush()
         return adapters.publish(session, service, job, folder)

@@ -10,16 +10,23 @@ from postil.platform.adapters import trials
 from postil.platform.adapters.sharing import share_adapter
 from postil.platform.adapters.trial_views import TrialView
 from postil.platform.datasets.views import get_dataset
+from postil.platform.jobs.reports import find_report
 from postil.platform.service import Service
 from postil.web.pages.static_files import STATIC
 from tests.platform.adapters.test_adapters import publish, write_adapter
 from tests.platform.rows import add_dataset
+from tests.platform.trained import Trained, add_result, train_tiny
 from tests.web.conftest import NewClient
 from tests.web.pages.page_fields import fields_of
 from tests.web.pages.reading import account_of, text_of
 
 HTMX = {"hx-request": "true"}
 HARM = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture
@@ -113,6 +120,20 @@ def test_an_answer_that_cannot_be_had_is_told_in_words(
     assert fresh.status_code == 200 and fresh.text.count("data-answer=") == 2
 
 
+def test_questions_to_begin_with_are_from_all_over_the_file(
+    anna: TestClient, service: Service, account: str, trained: Trained, data: str
+) -> None:
+    """Of those that were kept aside, as far apart as they can be; the long ones are left out."""
+    job, adapter = add_result(service, account, trained, dataset_id=data)
+    report = find_report(service, account, job)
+    assert report is not None and len(report.answers) == 8
+    kept = [answer.question for answer in report.answers]
+    offered = re.findall(r'href="[^"]*\?question=[^"]*"[^>]*>([^<]*)<', page_of(anna, adapter))
+    assert offered == [kept[0], kept[3], kept[7]]
+    anna.post(f"/jobs/{job}/delete")
+    assert "Or take one of your own data:" in text_of(page_of(anna, adapter))
+
+
 def test_another_base_than_the_one_in_memory(anna: TestClient, service: Service, account: str, folder: Path) -> None:
     far = publish(service, account, folder, base="Qwen/Qwen3-0.6B")
     assert "this model was made from Qwen/Qwen3-0.6B" in text_of(page_of(anna, far))
@@ -145,7 +166,8 @@ def test_an_open_vote_without_script(anna: TestClient, service: Service, account
     trial = asked(service, account, adapter, "one", "two")
     reply = anna.post(f"/models/{adapter}/try/{trial.id}/vote", data={"choice": "same"}, follow_redirects=False)
     assert reply.status_code == 303 and reply.headers["location"] == f"/models/{adapter}/try#{trial.id}"
-    assert "You found them alike." in text_of(page_of(anna, adapter))
+    words = text_of(page_of(anna, adapter))
+    assert "You found them alike." in words and "Your choice on 1 question." in words and "without knowing" not in words
     alone = anna.get(f"/models/{adapter}/try/{trial.id}", follow_redirects=False)
     assert alone.status_code == 303
 
@@ -163,6 +185,7 @@ def test_a_better_answer_goes_into_the_data(
     reply = anna.post(address, data={"answer": "Yes, everywhere."})
     assert reply.status_code == 200
     assert "it is in version 2 of faq" in text_of(reply.text) and f'<a href="/data/{data}">faq</a>' in reply.text
+    assert f'href="/data/{data}/settings?base=starter">Train again with this</a>' in reply.text
     assert get_dataset(service, account, data).version == 2
     twice = anna.post(address, data={"answer": "Again."})
     assert twice.status_code == 409 and "corrected before" in text_of(twice.text)

@@ -1,5 +1,6 @@
 """The page on which a model is put to use: keys, code, files, colleagues, and names that can be turned."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_a_key_is_made_here_and_shown_once(anna: TestClient, service: Service, a
     assert made.status_code == 200 and made.headers["cache-control"] == "no-store"
     secret = codes_of(made.text)[0]
     assert secret.startswith("pk_") and all(secret in code for code in codes_of(made.text)[1:4])
-    assert len(codes_of(made.text)[1].splitlines()) == 3
+    assert "pip install openai" in text_of(made.text)
+    assert len(ast.parse(codes_of(made.text)[1]).body) == 4
     (key,) = list_keys(service, account_of(anna))
     assert (key.name, key.scopes) == ("till", ("chat",))
     assert secret not in anna.get(f"/models/{adapter}/use").text
@@ -52,7 +54,8 @@ def test_the_code_is_filled_in(anna: TestClient, service: Service, adapter: str)
     model = get_adapter(service, account, adapter).model_name
     start_trial(service, account, adapter, "Is it 'blue' or \"green\" & <new>?")
     openai, curl, client = codes_of(anna.get(f"/models/{adapter}/use").text)[:3]
-    assert len(openai.splitlines()) == 3 and f'base_url="{ADDRESS}/v1"' in openai
+    assert len(ast.parse(openai).body) == 4 and f'base_url="{ADDRESS}/v1"' in openai
+    assert max(map(len, openai.splitlines())) < 110
     for code in (openai, curl, client):
         assert model in code and ADDRESS in code and "green" in code and "<new>" in code
     compile(openai, "openai", "exec")
