@@ -12,6 +12,8 @@ WIDTH, HEIGHT = 480, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 6, 10, 28
 _FEWEST_POINTS = 2
 _MOST_TICKS = 4
+_POINTS_OF_WINDOW = 20
+"""Of so many points of the whole line one more on either side is averaged: a short line is drawn as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ def learning_chart(progress: Mapping[str, Any]) -> Chart | None:
     if len(train) < _FEWEST_POINTS:
         return None
     steps = max(progress.get("steps") or 0, train[-1][0], *(point[0] for point in heldout))
-    top, ticks = _scale(max(value for point in (*train, *heldout) for value in point[1:]))
+    losses = [loss for _, loss, _ in train]
+    smooth = _smoothed(losses, reach=round(len(losses) * steps / train[-1][0]) // _POINTS_OF_WINDOW)
+    top, ticks = _scale(max(*losses, *(loss for _, loss in heldout)))
 
     def x(step: float) -> float:
         return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * step / steps, 1)
@@ -83,13 +87,19 @@ def learning_chart(progress: Mapping[str, Any]) -> Chart | None:
         right=WIDTH - _RIGHT,
         bottom=HEIGHT - _BOTTOM,
         raw=_path([(x(step), y(loss)) for step, loss, _ in train]),
-        smooth=_path([(x(step), y(smoothed)) for step, _, smoothed in train]),
+        smooth=_path([(x(point[0]), y(loss)) for point, loss in zip(train, smooth, strict=True)]),
         heldout=_path([(dot.x, dot.y) for dot in dots]),
         dots=dots,
         x_ticks=tuple(Tick(x(steps * share / 100), percent(share)) for share in (0, 50, 100)),
         y_ticks=tuple(Tick(y(value), number(value, 2)) for value in ticks),
-        summary=_summary(train, heldout),
+        summary=_summary(smooth, heldout),
     )
+
+
+def _smoothed(losses: Sequence[float], reach: int) -> list[float]:
+    """The mean of each with its neighbours, `reach` on either side, fewer at the ends; it does not lag behind."""
+    windows = (losses[max(0, i - reach) : i + reach + 1] for i in range(len(losses)))
+    return [sum(window) / len(window) for window in windows]
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
@@ -106,8 +116,8 @@ def _scale(highest: float) -> tuple[float, list[float]]:
     return distance * count, [distance * i for i in range(count + 1)]
 
 
-def _summary(train: Sequence[Sequence[float]], heldout: Sequence[Sequence[float]]) -> str:
-    first, last = number(train[0][2], 2), number(train[-1][2], 2)
+def _summary(smooth: Sequence[float], heldout: Sequence[Sequence[float]]) -> str:
+    first, last = number(smooth[0], 2), number(smooth[-1], 2)
     words = say("job_page.chart.learned", first=first, last=last)
     if len(heldout) < _FEWEST_POINTS:
         return words

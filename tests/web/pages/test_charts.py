@@ -1,6 +1,7 @@
 """The learning curve as a drawing: inside its box, with round labels, and in words."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -57,6 +58,19 @@ def test_labels_are_round() -> None:
 def test_a_loss_of_nothing_is_drawn_at_the_bottom() -> None:
     chart = chart_of(0.0, 0.0)
     assert {y for _, y in points(chart.smooth)} == {chart.bottom}
+
+
+def test_the_smooth_line_follows_the_real_one_and_the_sentence_says_where_it_ends() -> None:
+    short = chart_of(*(4 * 0.75**step for step in range(12)))
+    assert short.smooth == short.raw and short.summary.endswith("from 4 to 0.17.")
+    falling = [4 * 0.95**step + (0.3 if step % 2 else -0.3) for step in range(100)]
+    chart = chart_of(*falling, heldout=((100, 0.5),))
+    raw, smooth = points(chart.raw), points(chart.smooth)
+    assert sum(abs(after[1] - before[1]) for before, after in pairwise(smooth)) < 0.5 * sum(
+        abs(after[1] - before[1]) for before, after in pairwise(raw)
+    )
+    last = number(sum(falling[-6:]) / 6, 2)
+    assert f"to {last}." in chart.summary and abs(smooth[-1][1] - raw[-1][1]) < 0.4 * (HEIGHT / 5)
 
 
 def test_the_same_in_words() -> None:
