@@ -40,7 +40,7 @@ def train(
     """Trains an adapter on a file of questions and answers and measures it.
 
     Args:
-        file: JSONL, JSON, CSV or XLSX, or a folder made by `postil prepare`.
+        file: anything that `postil check` reads, or a folder made by `postil prepare`.
         model: "starter", a local folder or a hub id.
         output: folder of the run; a new one under runs/ when None.
         config: settings to begin with.

@@ -72,17 +72,18 @@ def _opening(command: Any, usage: str) -> list[RenderableType]:
     parts += [Padding(Prose(say(key)), (0, 0, 1, 1))]
     examples = key.removesuffix(".help") + ".examples"
     if has_sentence(examples):
-        parts += [_heading("cli.help.examples"), Padding(_examples(say(examples)), (0, 0, 1, 2))]
+        parts += [_heading("cli.help.examples"), _examples(say(examples))]
     return parts
 
 
 def _examples(text: str) -> RenderableType:
-    """Commands in colour; what follows two spaces and # explains."""
-    table = Table.grid(padding=(0, 2))
+    """Commands to copy, whole on their lines; what follows two spaces and # explains, and stands above its command."""
+    lines: list[RenderableType] = []
     for line in text.splitlines():
         command, _, comment = line.partition("  # ")
-        table.add_row(Prose(command, "cyan"), Prose(comment, "dim"))
-    return table
+        lines += [Padding(Prose(f"# {comment}", "dim"), (0, 0, 0, 2))] if comment else []
+        lines.append(Text(f"  {command}", "cyan", no_wrap=True, overflow="ignore"))
+    return Group(*lines, Text(""))
 
 
 def _heading(key: str) -> Text:
@@ -126,5 +127,5 @@ def _parameter_text(parameter: Any) -> str:
 def _draw(parts: list[RenderableType]) -> str:
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
-        console.print(Group(*parts))
+        console.print(Group(*parts), crop=False)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"

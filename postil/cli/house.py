@@ -105,9 +105,10 @@ class House:
         self.screen.say("cli.web.address", "bold", address=address)
         self.screen.say("cli.web.data_is", path=self.settings.data_dir)
         self.screen.say("cli.web.logs_are", path=self.settings.data_dir / "logs")
-        if token := make_first_admin_link(service):
-            self.screen.say("cli.web.first_admin", address=address, token=token, days=LIFETIME.days)
-        self.screen.say("cli.web.next", address=address)
+        token = make_first_admin_link(service)
+        if token is not None:  # two addresses stand there now, so it is said which one is whose
+            self.screen.say("cli.web.first_admin", "bold", address=address, token=token, days=LIFETIME.days)
+        self.screen.say("cli.web.next" if token is None else "cli.web.next_first", address=address)
         self.screen.result({"address": address, "data": str(self.settings.data_dir), "pid": os.getpid()})
 
     def leave(self) -> None:

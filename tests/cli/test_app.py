@@ -13,7 +13,7 @@ from postil.cli.app import app, main, take_language
 from postil.cli.exits import describe_failure
 from postil.config import setting_paths
 from postil.errors import DataError, MissingInputError, Stopped
-from postil.language import CATALOGS, current_language, use_language
+from postil.language import CATALOGS, current_language, say, use_language
 from tests.cli.conftest import Shell, last_json
 
 VERBS = ("demo", "check", "train", "chat", "compare", "merge", "prepare", "models", "doctor")
@@ -29,6 +29,21 @@ def test_help_teaches_with_examples(shell: Shell, verb: str, language: str) -> N
     assert ("例子" if language == "zh" else "Examples") in out
     assert "cli." not in out  # every key has become words
     assert "…" not in out.replace("……", "")  # nothing is cut off
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_examples_can_be_copied_and_are_explained_above(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, verb: str, language: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    use_language("zh" if language == "zh" else "en")
+    lines = [line.strip() for line in shell(verb, "--help")[1].splitlines()]
+    for example in say(f"cli.{verb}.examples").splitlines():
+        command, _, comment = example.partition("  # ")
+        assert command in lines
+        above = lines[lines.index(command) - 1]
+        assert not comment or (not above.startswith("postil") and comment.endswith(above.removeprefix("# ")))
 
 
 def test_help_names_every_verb_and_every_exit_code(shell: Shell) -> None:

@@ -15,6 +15,7 @@ import pytest
 from postil.cli.children import Child, Process, watch
 from postil.cli.house import House, is_loopback, serving_spec, write_private
 from postil.cli.screen import open_screen
+from postil.platform.accounts.accounts import create_account
 from postil.platform.settings import load_settings
 from tests.web.running import Running, run_service, wait_until_ready
 
@@ -164,4 +165,12 @@ def test_a_house_says_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "Postil is at http://127.0.0.1:" in said
     assert str(tmp_path) in said
     assert "/links/" in said  # how the first admin comes to be
+    assert "open this second link first" in said and "Next: open the second link" in said
+    create_account(service, "ann", "correct horse battery", role="admin")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        house = House(settings, listening, open_screen())
+        house.greet(service)
+        address = house.address
+    said = capsys.readouterr().out
+    assert "/links/" not in said and f"Next: open {address} in a browser" in said
     service.database.engine.dispose()
