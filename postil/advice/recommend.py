@@ -60,6 +60,11 @@ class Setting:
         """The reasons as one text, in the current language."""
         return _joined(map(str, self.reasons))
 
+    @property
+    def why_before(self) -> str:
+        """The reasons before the last one, which has decided."""
+        return _joined(map(str, self.reasons[:-1]))
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape: words in the current language, and the keys to say it in another one."""
         return {

@@ -6,9 +6,14 @@ from postil.language import say
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
-def duration_range(low: float, high: float) -> str:
-    """A range of seconds in the largest unit that still says something; one number where both ends are equal."""
-    unit, size, places = _unit(high)
+def duration_range(low: float, high: float, longest: float | None = None) -> str:
+    """A range of seconds in the largest unit that still says something; one number where both ends are equal.
+
+    Args:
+        longest: of several ranges that stand beside each other, which are then told in one unit.
+    """
+    unit, size = _unit(high if longest is None else longest)
+    places = 0 if size == 1 or (size == MINUTE and high >= 10 * MINUTE) else 1
     first, last = _number(low / size, places), _number(high / size, places)
     text = first if first == last else f"{first}-{last}"
     return say(f"advice.time.{unit}", amount=text)
@@ -21,12 +26,12 @@ def amount_range(low_micro: float, high_micro: float | None = None) -> str:
     return first if first == last else f"{first}-{last}"
 
 
-def _unit(seconds: float) -> tuple[str, int, int]:
+def _unit(seconds: float) -> tuple[str, int]:
     if seconds < 1.5 * MINUTE:
-        return "seconds", 1, 0
+        return "seconds", 1
     if seconds < 1.5 * HOUR:
-        return "minutes", MINUTE, 1 if seconds < 10 * MINUTE else 0
-    return ("hours", HOUR, 1) if seconds < 2 * DAY else ("days", DAY, 1)
+        return "minutes", MINUTE
+    return ("hours", HOUR) if seconds < 2 * DAY else ("days", DAY)
 
 
 def _number(value: float, places: int) -> str:

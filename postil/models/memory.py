@@ -187,9 +187,9 @@ def available_memory_bytes(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = P
 
 
 def gigabytes(size: int) -> str:
-    """A size in words: "0.4 GB", "16 GB"."""
-    value = size / 1e9
-    return f"{value:.1f} GB" if value < 10 else f"{value:.0f} GB"
+    """A size in words: "0.4 GB", "1 GB", "16 GB"."""
+    value = round(size / 1e9, 1)
+    return f"{value:.0f} GB" if value >= 10 or value == round(value) else f"{value} GB"
 
 
 def _own_groups(cgroups: Path, own: Path) -> list[Path]:

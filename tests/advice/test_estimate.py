@@ -174,6 +174,12 @@ def test_ranges_are_said_in_the_largest_unit_that_says_something(low: float, hig
     assert duration_range(low, high) == words
 
 
+def test_times_that_stand_beside_each_other_are_told_in_the_unit_of_the_longest() -> None:
+    ranges = [(32, 79), (48, 114), (60, 150), (900, 1080)]
+    assert [duration_range(*one, 150) for one in ranges[:3]] == ["0.5-1.3 min", "0.8-1.9 min", "1-2.5 min"]
+    assert duration_range(*ranges[0], 1080) == "0.5-1.3 min" and duration_range(*ranges[3], 1080) == "15-18 min"
+
+
 def test_amounts_are_ranges_only_where_they_differ() -> None:
     assert amount_range(1_000_000, 1_001_000) == "1.00"
     assert amount_range(350_000, 900_000) == "0.35-0.90"

@@ -189,3 +189,4 @@ def test_no_limit_and_no_groups(tmp_path: Path) -> None:
 def test_sizes_in_words() -> None:
     assert gigabytes(450_000_000) == "0.5 GB"
     assert gigabytes(15_700_000_000) == "16 GB"
+    assert gigabytes(9_960_000_000) == gigabytes(10_000_000_000) == "10 GB" and gigabytes(4_000_000_000) == "4 GB"

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from postil.errors import PostilError
 from postil.models.catalog import STARTER_ENTRY, best_base_for
 from postil.platform.bases.bases import get_base, list_bases, start_download
-from postil.platform.bases.this_machine import find_memory
+from postil.platform.bases.this_machine import MachineMemory, find_memory
 from postil.platform.datasets.views import DatasetView, get_dataset
 from postil.platform.service import Service
 from postil.web.auth import Reader, TheService, Trainer
@@ -59,13 +59,19 @@ def bases_page(
     memory = find_memory()
     bases = list_bases(service)
     best = proposed_base(bases, memory)
-    groups = make_groups([make_card(view, best == view.name, memory) for view in bases])
-    better = best_base_for(memory.num_bytes, memory.dtype_bytes, memory.device)
-    is_toy = best == STARTER_ENTRY.id
+    real = _real_base(best, memory)
+    cards = [make_card(view, best == view.name, memory, is_real=real == view.name) for view in bases]
+    groups = make_groups(cards)
     values: dict[str, Any] = {"dataset": dataset, "groups": groups, "trouble": trouble, "kept": _kept(preset, kind)}
-    values["better"] = better.name if is_toy and better.id != best else ""
+    values["is_toy"] = best == STARTER_ENTRY.id
     values["snippets"] = _snippets(service_address(request), groups)
     return page(request, "base.html", trouble.status if trouble else 200, **values)
+
+
+def _real_base(best: str, memory: MachineMemory) -> str:
+    """What fits best for real use, where only the starter is proposed; "" otherwise."""
+    better = best_base_for(memory.num_bytes, memory.dtype_bytes, memory.device)
+    return better.id if best == STARTER_ENTRY.id != better.id else ""
 
 
 @router.get("/data/{dataset_id}/base/card")
@@ -111,7 +117,7 @@ def _card_part(
     request: Request, service: Service, dataset: DatasetView, name: str, *, is_best: bool, kept: dict[str, str]
 ) -> Response:
     card = make_card(get_base(service, name), is_best, find_memory())
-    values: dict[str, Any] = {"dataset": dataset, "card": card, "kept": kept}
+    values: dict[str, Any] = {"dataset": dataset, "card": card, "kept": kept, "is_toy": False}
     return polled(request, "base_card.html", is_last=not card.is_at_work, **values)
 
 

@@ -34,6 +34,7 @@ class BaseCard:
 
     Args:
         is_best: the proposed one.
+        is_real: the one for real use, where the proposed one is only for trying.
         is_slow: it fits, and takes hours here.
         hubs: that it can be fetched from; none where nothing is to be fetched.
         num_bytes: on the disk, about; 0 where nothing is known.
@@ -47,6 +48,7 @@ class BaseCard:
     parameters: str
     languages: str
     licence: str
+    is_real: bool = False
 
     @property
     def slug(self) -> str:
@@ -89,7 +91,7 @@ def _is_serious(base: BaseView) -> bool:
     return base.is_recommended or find_entry(base.name) is None
 
 
-def make_card(view: BaseView, is_best: bool, memory: MachineMemory) -> BaseCard:
+def make_card(view: BaseView, is_best: bool, memory: MachineMemory, *, is_real: bool = False) -> BaseCard:
     """A base as the page shows it."""
     maker = view.name.partition("/")[0]
     licence = _LICENCES.get(view.licence, "own")
@@ -104,6 +106,7 @@ def make_card(view: BaseView, is_best: bool, memory: MachineMemory) -> BaseCard:
         parameters=str(parameters) if view.num_parameters else "",
         languages=say(f"train_page.languages.{languages}"),
         licence=say(f"train_page.licence.{licence}", name=view.licence),
+        is_real=is_real,
     )
 
 
@@ -121,8 +124,12 @@ def _stored_bytes(view: BaseView) -> int:
 
 
 def make_groups(cards: list[BaseCard]) -> tuple[Group, ...]:
-    """The proposed one, what is here, what can be fetched, what few will want, and what this machine cannot train."""
-    found: dict[str, list[BaseCard]] = {"best": [], "here": [], "fetch": [], "more": [], "too_large": []}
+    """The proposed one, the one for real use where that is another, what is here, what can be fetched, and the rest.
+
+    The rest is what few will want, and what this machine cannot train.
+    """
+    names = ("best", "real", "here", "fetch", "more", "too_large")
+    found: dict[str, list[BaseCard]] = {name: [] for name in names}
     for card in cards:
         found[_group_of(card)].append(card)
     return tuple(Group(key, tuple(group)) for key, group in found.items() if group)
@@ -131,6 +138,8 @@ def make_groups(cards: list[BaseCard]) -> tuple[Group, ...]:
 def _group_of(card: BaseCard) -> str:
     if card.is_best:
         return "best"
+    if card.is_real:
+        return "real"
     if card.view.fits in ("answer", "no") and not card.is_at_work:
         return "too_large"
     if card.view.state == "ready":

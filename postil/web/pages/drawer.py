@@ -107,7 +107,7 @@ def drawer_fields(
         field = Field(
             name=name,
             kind=kind,
-            sentence=sentences[name] if current_language() == "en" else say(f"config.{name}"),
+            sentence=_said_of_empty(sentences[name]) if current_language() == "en" else say(f"config.{name}"),
             choices=_choices(info.annotation),
             limits=_limits(name, info),
             typed=typed.get(name, ""),
@@ -117,6 +117,11 @@ def drawer_fields(
         )
         found.append(field)
     return tuple(found)
+
+
+def _said_of_empty(sentence: str) -> str:
+    """The sentence of a setting for a form, where None is a field that is left empty."""
+    return re.sub(r"\bNone\b(:?)", lambda found: "left empty:" if found[1] else "left empty, it", sentence)
 
 
 def value_in_words(value: Any) -> str:

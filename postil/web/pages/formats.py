@@ -35,11 +35,11 @@ def money(micro: int, currency: str) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Bytes as people say them: 12 KB, 3.4 MB, 1.2 GB."""
+    """Bytes as people say them: 12 KB, 3.4 MB, 1.2 GB; as `models.memory.gigabytes` says them elsewhere."""
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
         if num_bytes >= least:
             scaled = num_bytes / least
-            return f"{number(scaled, 0 if scaled >= 100 else 1)} {unit}"
+            return f"{number(scaled, 0 if round(scaled, 1) >= 10 else 1)} {unit}"
     return f"{number(num_bytes)} B"
 
 

@@ -72,6 +72,7 @@ class Sheet:
         errors: of fields, by setting.
         free_worth_micro: what the free rows that are left are worth with this training; None where it is not known.
         token: of this page.
+        longest_seconds: that any preset may take: every time of the page is told in its unit.
     """
 
     wish: Wish
@@ -90,6 +91,16 @@ class Sheet:
     snippets: tuple[Snippet, ...]
     version: int
     token: str
+    longest_seconds: float | None = None
+
+    def span(self, low: float, high: float) -> str:
+        """A range of seconds in the unit of the whole page."""
+        return duration_range(low, high, self.longest_seconds)
+
+    @property
+    def passes(self) -> str:
+        """How often the rows are seen, in words."""
+        return passes_of(self.plan) if self.plan else ""
 
     def reason(self, name: str) -> Setting | None:
         """A recommended setting with its reasons."""
@@ -117,14 +128,15 @@ def make_sheet(service: Service, account_id: str, dataset: DatasetView, wish: Wi
         except PostilError as error:
             trouble = describe_error(error)
     plan, balance = plans.get(wish.preset), get_balance(service, account_id)
+    longest = max((p.estimate.seconds.high for p in plans.values() if p.estimate is not None), default=None)
     return Sheet(
         wish=wish,
         base=base,
         plan=plan,
         trouble=trouble,
         errors=errors,
-        headline=headline_of(plan) if plan else "",
-        presets=tuple(_preset_card(preset, wish, plans.get(preset)) for preset in PRESETS),
+        headline=headline_of(plan, longest) if plan else "",
+        presets=tuple(_preset_card(preset, wish, plans.get(preset), longest) for preset in PRESETS),
         kinds=DATA_PURPOSES,
         kind=wish.kind or dataset.kind or "",
         balance=balance,
@@ -134,18 +146,20 @@ def make_sheet(service: Service, account_id: str, dataset: DatasetView, wish: Wi
         snippets=training_snippets(service_address(request), dataset, base, wish.request(dataset)) if plan else (),
         version=plan.version if plan else dataset.version,
         token=secrets.token_hex(16),
+        longest_seconds=longest,
     )
 
 
-def headline_of(plan: Preview) -> str:
-    """The whole training in one line: "Customer service, 2009 rows: 3 passes, about 14-18 min, 9.08 yuan"."""
-    kind = say(f"advice.kind.{plan.recommendation.kind}")
+def headline_of(plan: Preview, longest_seconds: float | None = None) -> str:
+    """The whole training in one line: "Customer service, 61 rows (49 learned ...): 3 passes, about 14-18 min, ..."."""
+    all_rows = plan.rows + plan.heldout_rows
+    counts = {"learned": plan.rows, "kept": plan.heldout_rows}
     return say(
         "train_page.headline",
-        kind=kind[:1].upper() + kind[1:],
-        rows=plan.rows + plan.heldout_rows,
+        kind=say(f"data_page.purpose.{plan.recommendation.kind}"),
+        rows=say("train_page.rows_of" if plan.heldout_rows else "train_page.money.rows", rows=all_rows, **counts),
         passes=passes_of(plan),
-        time=time_of(plan, "train_page.about"),
+        time=time_of(plan, "train_page.about", longest_seconds),
         price=price_of(plan),
     )
 
@@ -158,12 +172,12 @@ def passes_of(plan: Preview) -> str:
     return say("train_page.num_passes", passes=epochs)
 
 
-def time_of(plan: Preview, key: str) -> str:
+def time_of(plan: Preview, key: str, longest_seconds: float | None = None) -> str:
     """How long it will take, within a sentence; or that this is not known."""
     if plan.estimate is None:
         return say("train_page.time_unknown")
     seconds = plan.estimate.seconds
-    return say(key, time=duration_range(seconds.low, seconds.high))
+    return say(key, time=duration_range(seconds.low, seconds.high, longest_seconds))
 
 
 def price_of(plan: Preview) -> str:
@@ -172,8 +186,8 @@ def price_of(plan: Preview) -> str:
     return money(price.expected_micro, price.currency) if price.expected_micro else say("train_page.free")
 
 
-def _preset_card(preset: str, wish: Wish, plan: Preview | None) -> PresetCard:
-    time, price = (time_of(plan, "train_page.about"), price_of(plan)) if plan else ("", "")
+def _preset_card(preset: str, wish: Wish, plan: Preview | None, longest_seconds: float | None) -> PresetCard:
+    time, price = (time_of(plan, "train_page.about", longest_seconds), price_of(plan)) if plan else ("", "")
     return PresetCard(preset, preset == wish.preset, time, price)
 
 

@@ -301,7 +301,7 @@ def test_what_fits_is_said_in_words(service: Service, monkeypatch: pytest.Monkey
     by_name = {v.name: v for v in list_bases(service)}
     assert by_name["starter"].fits == "train" and by_name["Qwen/Qwen2.5-14B-Instruct"].fits == "no"
     large = by_name["Qwen/Qwen2.5-14B-Instruct"]
-    assert gigabytes(large.bytes_to_train) in large.fits_in_words and "4.0 GB" in large.fits_in_words
+    assert gigabytes(large.bytes_to_train) in large.fits_in_words and "4 GB" in large.fits_in_words
     monkeypatch.setattr(bases, "find_memory", lambda: MachineMemory("cuda", 2, 140_000_000_000))
     assert {v.fits for v in list_bases(service)} == {"train"}
 

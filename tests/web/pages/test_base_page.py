@@ -74,11 +74,13 @@ def test_cards_say_in_plain_words_what_a_base_is(anna: TestClient, dataset_id: s
 
 def test_the_starter_is_proposed_where_nothing_else_is_here(anna: TestClient, dataset_id: str) -> None:
     html = anna.get(f"/data/{dataset_id}/base").text
-    assert html.index("<h3>starter</h3>") < html.index("<h3>Qwen3-0.6B</h3>")
+    headings = ["<h2>To try</h2>", "<h3>starter</h3>", "<h2>For real use</h2>", "<h3>Qwen3-1.7B</h3>"]
+    places = [html.index(heading) for heading in [*headings, "<h3>Qwen3-0.6B</h3>"]]
+    assert places == sorted(places)
     card = card_of(html, "starter")
-    assert "Suggested" in card and "button big" in card
+    assert "button big" in card and "Suggested" not in html and "Our suggestion" not in html
     assert f"/data/{dataset_id}/settings?base=starter" in card
-    assert "For real use fetch Qwen3-1.7B" in text_of(html)
+    assert "It is a toy" in text_of(html)
     assert html.count("button big") == 1
 
 

@@ -63,7 +63,7 @@ def test_everything_is_filled_in_with_the_numbers_of_the_platform(anna: TestClie
     assert reply.status_code == 200
     plan = preview(anna, dataset_id)
     headline, seen = headline_in(reply.text), text_of(reply.text)
-    assert headline.startswith("Questions of fact, 60 rows: ")
+    assert headline.startswith("Questions about facts, 60 rows (48 learned, 12 kept aside): ")
     assert passes_in(plan) in headline
     assert money(plan["price"]["expected_micro"], "CNY") in headline and plan["price"]["expected_micro"] > 0
     assert re.search(r"about [\d.-]+ (s|min|h),", headline)
@@ -89,6 +89,22 @@ def test_each_preset_says_what_it_takes(anna: TestClient, dataset_id: str) -> No
     assert passes_in(preview(anna, dataset_id, preset="quick")) in headline_in(quick)
 
 
+def test_times_beside_each_other_are_told_in_one_unit(anna: TestClient, dataset_id: str) -> None:
+    words = text_of(anna.get(settings_path(dataset_id)).text)
+    units = re.findall(r"(?:about|Learning:|at the end:) [\d.-]+ (s|min|h)\b", words)
+    assert len(units) >= 5 and len(set(units)) == 1  # the headline, three presets, and parts of the time
+
+
+def test_the_number_of_passes_is_said_before_how_it_was_found(anna: TestClient, dataset_id: str) -> None:
+    page, plan = anna.get(settings_path(dataset_id)).text, preview(anna, dataset_id)
+    setting = next(s for s in plan["recommendation"]["settings"] if s["name"] == "training.epochs")
+    words = text_of(page)
+    found = re.search(rf"{passes_in(plan)} (\S.*?) Before that: (.*?) What would change it", words)
+    assert found is not None and f"{found[2]} {found[1]}" == setting["reason"]
+    assert words.count("A pass is going once through all rows that it learns from.") == 1
+    assert f'<option value="fact_qa" selected>{say("data_page.purpose.fact_qa")}' in page  # named as on the data's page
+
+
 def test_of_very_many_rows_only_the_chosen_preset_is_worked_out(
     anna: TestClient, dataset_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +125,7 @@ def test_the_plan_follows_preset_kind_and_settings(anna: TestClient, dataset_id:
     wish = {"preset": "thorough", "kind": "role", "settings": {"training.batch_rows": 16}}
     plan = preview(anna, dataset_id, **wish)
     headline = headline_in(part.text)
-    assert headline.startswith("A role or a style, 60 rows") and passes_in(plan) in headline
+    assert headline.startswith("A character with a voice of its own, 60 rows (48") and passes_in(plan) in headline
     assert money(plan["price"]["expected_micro"], "CNY") in headline
     assert headline != headline_in(page)
     for place in ("takes-quick", "now-training-warmup-steps", "said"):
@@ -136,7 +152,9 @@ def test_every_setting_that_a_job_may_choose_is_in_the_drawer(anna: TestClient, 
     names = {name.removeprefix("set.") for name in fields_of(page) if name.startswith("set.")}
     assert names == SETTINGS and len(SETTINGS) > 25
     for name in SETTINGS:
-        assert html.escape(setting_paths()[name], quote=False).replace("'", "&#39;") in page, name
+        sentence = setting_paths()[name].replace("None:", "left empty:").replace("None", "left empty, it")
+        assert html.escape(sentence, quote=False).replace("'", "&#39;") in page, name
+    assert "None" not in text_of(page)
     anna.patch("/api/account", json={"language": "zh"})
     chinese = anna.get(settings_path(dataset_id)).text
     assert "Width" not in chinese
@@ -348,4 +366,6 @@ def test_where_nothing_is_charged_no_money_is_spoken_of(anna: TestClient, servic
 def test_the_page_in_chinese(anna: TestClient, dataset_id: str) -> None:
     anna.patch("/api/account", json={"language": "zh"})
     page = anna.get(settings_path(dataset_id)).text
-    assert re.fullmatch(r"知识问答，60 行：学 \d+ 遍，约 [\d.-]+ (秒|分钟)，¥[\d.]+", headline_in(page))
+    assert re.fullmatch(
+        r"知识问答，60 行（学习 48 行，留出 12 行）：学 \d+ 遍，约 [\d.-]+ (秒|分钟)，¥[\d.]+", headline_in(page)
+    )
