@@ -29,6 +29,7 @@ def view_rows(
     offset: int = 0,
     limit: int = 20,
     places: Collection[Place] = (),
+    unlearned: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yields a row at a time: place, stands_at, cells, messages, and whether it is edited or left out.
 
@@ -37,14 +38,22 @@ def view_rows(
     Args:
         offset: so many rows are passed over.
         places: only rows that stand there.
+        unlearned: only rows that do not train, because they are left out or cannot.
 
     Raises:
         DataError: the file cannot be read.
     """
     records = overlay.laid_over(read_records(path, options, name))
     rows = (item for item in _one_a_row(records) if not places or not _stands_at(item).isdisjoint(places))
-    for item in islice(rows, offset, offset + limit):
-        yield _broken_row(item, overlay) if isinstance(item, Problem) else _row(item, overlay)
+    shown = (_broken_row(item, overlay) if isinstance(item, Problem) else _row(item, overlay) for item in rows)
+    if unlearned:
+        shown = (row for row in shown if not is_learned(row))
+    yield from islice(shown, offset, offset + limit)
+
+
+def is_learned(row: Mapping[str, Any]) -> bool:
+    """True where a row that `view_rows` has shown trains."""
+    return bool(row["messages"]) and not row["is_left_out"]
 
 
 def plain_conversation(conversation: Conversation) -> dict[str, Any]:

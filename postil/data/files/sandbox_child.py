@@ -74,6 +74,7 @@ def _view(
     offset: int,
     limit: int,
     places: Sequence[Any],
+    unlearned: bool,
     scratch: str,
 ) -> Iterator[Any]:
     from postil.data.checks.overlay import overlay_from_dict
@@ -82,7 +83,9 @@ def _view(
 
     wanted = {read_place(place) for place in places}
     edits = overlay_from_dict(overlay)
-    return view_rows(Path(path), _options(options), name, edits, offset=offset, limit=limit, places=wanted)
+    return view_rows(
+        Path(path), _options(options), name, edits, offset=offset, limit=limit, places=wanted, unlearned=unlearned
+    )
 
 
 def _correct(

@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -202,8 +203,8 @@ def _keep(service: Service, task: _Task, found: _Found) -> bool:
     service.storage.write(f"{key}/rows.jsonl", _lines([{"has_all_rows": found.has_all_rows}, *found.rows]))
     service.storage.write(f"{key}/tokens.json", [json.dumps(found.tokens).encode()])
     service.storage.write(f"{key}/overlay.json", [json.dumps(overlay.as_dict(), ensure_ascii=False).encode()])
-    own = [edit.as_dict() for edit in found.edits[task.base_edits :]]
-    summary = found.summary
+    own = found.edits[task.base_edits :]
+    summary = {**found.summary, "changes": dict(Counter(edit.code for edit in own))}
     state = "ready" if summary["trainable"] and not summary["num_errors"] else "needs_attention"
     with service.database.writing() as session:
         if _end(session, task, state, None):
@@ -211,7 +212,7 @@ def _keep(service: Service, task: _Task, found: _Found) -> bool:
                 update(DatasetVersion)
                 .where(DatasetVersion.dataset_id == task.original.dataset_id, DatasetVersion.number == task.number)
                 .values(
-                    overlay={"edits": own, "fixes": []},
+                    overlay={"edits": [edit.as_dict() for edit in own], "fixes": []},
                     num_edits=len(found.edits),
                     summary=summary,
                     report_key=key,

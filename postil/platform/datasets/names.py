@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
+from itertools import count
 
 from postil.data.files.archives import shown_name
 from postil.errors import UsageError
@@ -45,6 +47,14 @@ def name_of_file(file_name: str) -> str:
     stem, dot, suffix = file_name.rpartition(".")
     plain = stem if dot and stem and len(suffix) <= _LONGEST_SUFFIX else file_name
     return plain[:MAX_NAME_CHARS].strip() or "file"
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name itself, or "name (2)" and so on where it is taken."""
+    if name not in taken:
+        return name
+    numbered = (f"{name[: MAX_NAME_CHARS - len(end)]}{end}" for end in (f" ({n})" for n in count(2)))
+    return next(one for one in numbered if one not in taken)
 
 
 def _visible(character: str) -> str:

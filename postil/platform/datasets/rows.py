@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from postil.data.checks.plain_problems import plain_place, read_place
+from postil.data.viewing import is_learned
 from postil.platform.datasets.child import VersionState, find_state, place_for_child, run_on_original
 from postil.platform.service import Service
 from postil.platform.store.storage import lines_of
@@ -52,11 +53,13 @@ def preview(
     offset: int = 0,
     limit: int = 20,
     places: Sequence[Place] = (),
+    unlearned: bool = False,
 ) -> tuple[PreviewRow, ...]:
     """Rows of the file with the edits of a version, in file order; the summary's `records_in` says how many there are.
 
     Args:
         places: only the rows that stand there.
+        unlearned: only rows that do not train, because they are left out or cannot.
         limit: at most 500.
 
     Raises:
@@ -67,16 +70,17 @@ def preview(
     state = find_state(service, account_id, dataset_id, number)
     offset, limit = max(offset, 0), min(max(limit, 0), MOST_IN_PAGE)
     wanted = [plain_place(Place(p.file or state.original.file_name, p.row, p.sheet)) for p in places]
-    rows = _kept(service, state, offset, limit, wanted)
+    rows = _kept(service, state, range(offset, offset + limit), wanted, unlearned)
     if rows is None:
-        arguments = {"overlay": state.overlay.as_dict(), "offset": offset, "limit": limit, "places": wanted}
+        page = {"offset": offset, "limit": limit, "places": wanted, "unlearned": unlearned}
+        arguments = {"overlay": state.overlay.as_dict(), **page}
         with place_for_child(state.original):
             rows = list(run_on_original(service, "view", state.original, state.options, arguments))
     return tuple(_row(plain) for plain in rows)
 
 
 def _kept(
-    service: Service, state: VersionState, offset: int, limit: int, places: Sequence[Any]
+    service: Service, state: VersionState, page: range, places: Sequence[Any], unlearned: bool
 ) -> list[Mapping[str, Any]] | None:
     """The same from what the check has kept; None where the file has to be read."""
     key = f"{state.report_key}/rows.jsonl"
@@ -85,8 +89,9 @@ def _kept(
     lines = (json.loads(line) for line in lines_of(service.storage.open(key)))
     has_all = next(lines)["has_all_rows"]
     rows = (row for row in lines if not places or any(place in row["stands_at"] for place in places))
-    found = list(islice(rows, offset, offset + limit))
-    return found if has_all or len(found) == limit else None
+    wanted = (row for row in rows if not (unlearned and is_learned(row)))
+    found = list(islice(wanted, page.start, page.stop))
+    return found if has_all or len(found) == len(page) else None
 
 
 def _row(plain: Mapping[str, Any]) -> PreviewRow:

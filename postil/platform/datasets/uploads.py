@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from postil.errors import ConflictError, DataError
 from postil.platform.datasets.datasets import delete_pieces, pieces_path, storage_prefix
-from postil.platform.datasets.names import check_dataset_name, name_of_file, shown_file_name
+from postil.platform.datasets.names import check_dataset_name, free_name, name_of_file, shown_file_name
 from postil.platform.datasets.upload_limits import capped, over_quota, room_left, upload_errors, upload_limits
 from postil.platform.datasets.views import DatasetView, own_dataset, view_of
 from postil.platform.ids import is_id, new_id
@@ -34,7 +34,7 @@ def start_upload(
 
     Args:
         file_name: as the user's machine calls it, whatever stands in it.
-        name: of the data set; None takes the file's.
+        name: of the data set; None takes the file's, with a number where the account has this name already.
 
     Raises:
         UsageError: no such name is taken.
@@ -62,14 +62,15 @@ def begin_upload(service: Service, account_id: str, file_name: str, name: str | 
         QuotaError: the account's files take all that they may.
     """
     shown = shown_file_name(file_name)
-    kept = check_dataset_name(name) if name is not None else check_dataset_name(name_of_file(shown))
+    kept = check_dataset_name(name if name is not None else name_of_file(shown))
     now = service.now()
     with service.database.writing() as session:
         room_left(session, service, account_id)
+        taken = select(Dataset.name).where(Dataset.account_id == account_id, Dataset.state != "deleting")
         row = Dataset(
             id=new_id("ds"),
             account_id=account_id,
-            name=kept,
+            name=kept if name is not None else free_name(kept, set(session.scalars(taken))),
             file_name=shown,
             original_key="",
             sha256="",

@@ -69,6 +69,7 @@ class VersionView:
         what: what made it: "upload", "fixes", "cell", "leave_out", "add", "options" or "undo".
         undoes: the version that it goes back to.
         is_checked: its report is there; versions that were changed again at once have none.
+        changes: how many edits it adds, by the code of the problem that caused them; empty before its check.
         jobs: that trained, or will train, on it.
     """
 
@@ -79,6 +80,7 @@ class VersionView:
     rows: int
     options: DatasetOptions
     is_checked: bool
+    changes: Mapping[str, int]
     jobs: tuple[str, ...]
     created_at: datetime
 
@@ -159,7 +161,9 @@ def list_versions(service: Service, account_id: str, dataset_id: str) -> tuple[V
         version = DatasetVersion
         # not the edits themselves, nor the summary: there may be a hundred thousand
         columns = (version.number, version.what, version.undoes, version.num_edits, version.rows, version.options)
-        query = select(*columns, version.report_key, version.created_at).where(version.dataset_id == dataset_id)
+        changes = version.summary["changes"].label("changes")
+        query = select(*columns, changes, version.report_key, version.created_at)
+        query = query.where(version.dataset_id == dataset_id)
         return tuple(
             VersionView(
                 number=row.number,
@@ -169,6 +173,7 @@ def list_versions(service: Service, account_id: str, dataset_id: str) -> tuple[V
                 rows=row.rows,
                 options=DatasetOptions.from_dict(row.options),
                 is_checked=row.report_key is not None,
+                changes=(row.changes or {}) if row.undoes is None else {},
                 jobs=tuple(jobs.get(row.number, ())),
                 created_at=row.created_at,
             )

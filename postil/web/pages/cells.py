@@ -4,6 +4,7 @@ With a script the form takes the place of the cell in the table; without one it 
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,11 +13,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, Response
 
 from postil.errors import PostilError
+from postil.language import say
 from postil.platform.datasets import edits
 from postil.platform.datasets.rows import Cell, PreviewRow, preview
 from postil.platform.datasets.views import DatasetView, get_dataset
 from postil.platform.service import Service
-from postil.problems import Place
+from postil.problems import ADDED, Place
 from postil.web.auth import Reader, TheService, Trainer
 from postil.web.lanes import checking
 from postil.web.pages.data import Code, Offset, problems_path, told
@@ -27,6 +29,7 @@ from postil.web.pages.rendering import page, see
 router = APIRouter(include_in_schema=False, prefix="/data/{dataset_id}")
 MOST_CELLS = 40
 _SHOWN_CHARS = 80
+_ADDED_TEXT = re.compile(r"messages\[([0-9]{1,4})\]\.content")
 
 Name = Annotated[str, Query(max_length=4096)]
 
@@ -112,14 +115,14 @@ async def _form(
     if wanted.place.row and view.version:
         rows = await checking(request, account_id, read)
     reply = None if trouble is None else told(trouble)
-    cells = _ordered(rows[0].cells, wanted) if rows else []
+    cells = _ordered(_own_cells(rows[0]), wanted) if rows else []
     is_part = "hx-request" in request.headers
     values: dict[str, Any] = {
         "view": view,
         "is_part": is_part,
         "row": rows[0] if rows else None,
         "where": wanted.place.in_words(known_file=view.file_name),
-        "cells": [cell for cell in cells if cell.column][:MOST_CELLS],
+        "cells": [(cell, _cell_name(cell, rows[0])) for cell in cells if cell.column][:MOST_CELLS],
         "wanted": wanted,
         "typed": typed,
         "trouble": reply,
@@ -128,6 +131,19 @@ async def _form(
     return page(
         request, "data_cell.html" if is_part else "data_row.html", 200 if reply is None else reply.status, **values
     )
+
+
+def _own_cells(row: PreviewRow) -> tuple[Cell, ...]:
+    """What can be edited: of a conversation that was added by hand its texts, not who says them."""
+    return tuple(cell for cell in row.cells if row.place.file != ADDED or _ADDED_TEXT.fullmatch(cell.column))
+
+
+def _cell_name(cell: Cell, row: PreviewRow) -> str:
+    """The header; of what was added by hand, who says it."""
+    found = _ADDED_TEXT.fullmatch(cell.column) if row.place.file == ADDED else None
+    if found is None or int(found[1]) >= len(row.messages):
+        return cell.column
+    return say(f"data_page.cell_of.{row.messages[int(found[1])]['role']}")
 
 
 def _ordered(cells: tuple[Cell, ...], wanted: _Wanted) -> list[Cell]:

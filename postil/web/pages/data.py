@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from postil.data.options import PURPOSES
 from postil.data.purposes import DATA_PURPOSES
+from postil.data.splits import MIN_ROWS_TO_SPLIT
 from postil.errors import PostilError
 from postil.language import say
 from postil.platform.datasets import reports
@@ -25,8 +26,10 @@ from postil.web.pages.data_findings import (
     GOOD_NUMBER_OF_ROWS,
     PROBLEMS_IN_PAGE,
     Findings,
+    change_in_words,
     find_findings,
     headline,
+    num_to_see,
     place_query,
     version_to_undo,
 )
@@ -52,6 +55,7 @@ def list_own(
     chosen = state if state in STATES else ""
     found = list_datasets(service, visitor.account.id, limit=_IN_LIST, after=after, state=chosen or None)
     values: dict[str, Any] = {"datasets": found, "states": STATES, "chosen": chosen}
+    values["to_see"] = {view.id: num_to_see(view) for view in found}
     return page(request, "data_list.html", more=found[-1].id if len(found) == _IN_LIST else "", **values)
 
 
@@ -83,20 +87,25 @@ def look_again(request: Request, dataset_id: str, visitor: Reader, service: TheS
 
 @router.get("/data/{dataset_id}/rows")
 async def look_at_rows(
-    request: Request, dataset_id: str, visitor: Reader, service: TheService, offset: Offset = 0
+    request: Request, dataset_id: str, visitor: Reader, service: TheService, offset: Offset = 0, only: str = ""
 ) -> Response:
-    """The rows as they will be learned, page by page."""
-    account_id = visitor.account.id
+    """The rows as they will be learned, page by page.
+
+    Args:
+        only: "left-out" shows those that are not learned.
+    """
+    account_id, unlearned = visitor.account.id, only == "left-out"
 
     def read() -> tuple[DatasetView, tuple[PreviewRow, ...]]:
         view = get_dataset(service, account_id, dataset_id)
-        found = preview(service, account_id, dataset_id, offset=offset, limit=_ROWS_IN_PAGE)
+        found = preview(service, account_id, dataset_id, offset=offset, limit=_ROWS_IN_PAGE, unlearned=unlearned)
         return view, found
 
     view, rows = await checking(request, account_id, read)
     shown = [(row, row.place.in_words(known_file=view.file_name), place_query(row.place)) for row in rows]
-    total = (view.summary or {}).get("records_in", offset + len(rows))
-    values = {"rows": shown, "offset": offset, "step_size": _ROWS_IN_PAGE, "total": total}
+    total = (view.summary or {}).get("dropped" if unlearned else "records_in", offset + len(rows))
+    values = {"rows": shown, "offset": offset, "step_size": _ROWS_IN_PAGE, "total": max(total, offset + len(rows))}
+    values["unlearned"] = unlearned
     return page(request, "data_rows.html", view=view, **values)
 
 
@@ -136,10 +145,12 @@ def show_dataset(
         "headline": headline(view) if findings else "",
         "versions": versions[:_MOST_VERSIONS],
         "undo_to": version_to_undo(versions, view.version),
-        "same": find_same_file(service, account_id, view),
+        "changes": [change_in_words(*pair) for pair in zip(versions, [*versions[1:], None], strict=True)],
+        "same": None if view.num_edits else find_same_file(service, account_id, view),
         "snippets": _snippets(service_address(request), view),
         "typed": typed or Form(),
         "enough": GOOD_NUMBER_OF_ROWS,
+        "least": MIN_ROWS_TO_SPLIT,
         "pages": _pages(findings),
         "purposes": PURPOSES,
         "data_kinds": DATA_PURPOSES,

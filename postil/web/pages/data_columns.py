@@ -7,6 +7,7 @@ from typing import Any
 from postil.data.options import PURPOSES
 from postil.errors import UsageError
 from postil.language import has_sentence, say
+from postil.problems import ADDED
 from postil.web.pages.forms import Form
 
 SURE = 0.9
@@ -57,6 +58,8 @@ def tables_of(summary: Mapping[str, Any]) -> tuple[TableShown, ...]:
     """The readings of a check's summary, those that are alike together."""
     alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for reading in summary["readings"]:
+        if reading["file"] == ADDED:  # has no columns of its own
+            continue
         key = tuple(reading["columns"].items()), tuple(reading["unread"]), reading["reason"]
         alike.setdefault(key, []).append(reading)
     return tuple(_table(readings) for readings in alike.values())

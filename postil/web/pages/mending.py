@@ -17,7 +17,7 @@ from postil.platform.datasets.options import DatasetOptions
 from postil.platform.datasets.reports import MOST_IN_PAGE, get_report
 from postil.platform.datasets.views import DatasetView, get_dataset, rename_dataset
 from postil.platform.service import Service
-from postil.problems import ADDED, Place
+from postil.problems import Place
 from postil.web.auth import TheService, Trainer, Visitor
 from postil.web.pages.data import problems_path, show_dataset
 from postil.web.pages.data_columns import chosen_columns
@@ -49,11 +49,11 @@ def fix(request: Request, dataset_id: str, visitor: Trainer, service: TheService
 
 @router.post("/left-out")
 def leave_out(request: Request, dataset_id: str, visitor: Trainer, service: TheService, form: TheForm) -> Response:
-    """Takes one row, or the rows of all problems of a kind, out of the training."""
+    """Takes the rows that the form names, or those of all problems of a kind, out of the training."""
 
     def change(view: DatasetView) -> None:
         version, account_id = number_in(form, "version"), visitor.account.id
-        places = [place_in(form)]
+        places = places_in(form)
         if form.has("all_of"):
             places = _places(service, account_id, view.id, version, form.get("all_of"))
         edits.leave_out(service, account_id, view.id, version=version, places=places)
@@ -114,6 +114,13 @@ def place_in(form: Form) -> Place:
     return Place(form.raw("file"), number_in(form, "row"), form.raw("sheet") or None)
 
 
+def places_in(form: Form) -> list[Place]:
+    """The rows that a form names, each by three fields."""
+    names = zip(form.all("file"), form.all("sheet"), form.all("row"), strict=False)
+    several = [place_in(Form((("file", file), ("sheet", sheet), ("row", row)))) for file, sheet, row in names]
+    return several or [place_in(form)]
+
+
 def options_in(form: Form, now: DatasetOptions) -> DatasetOptions:
     """The options with the part that the form is about.
 
@@ -166,7 +173,7 @@ def _places(service: Service, account_id: str, dataset_id: str, version: int, co
         report = get_report(service, account_id, dataset_id, version, code=code, offset=offset, limit=MOST_IN_PAGE)
         total, offset = report.total, offset + MOST_IN_PAGE
         found = (numbered.problem.place for numbered in report.problems)
-        places.update(dict.fromkeys(place for place in found if place.row and place.file != ADDED))
+        places.update(dict.fromkeys(place for place in found if place.row))
         if len(places) > MOST_LEFT_OUT:
             raise UsageError("data_page.too_many_rows", most=MOST_LEFT_OUT)
     return list(places)

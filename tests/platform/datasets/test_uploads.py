@@ -19,7 +19,7 @@ from postil.errors import (
 )
 from postil.platform.datasets.checks import check_dataset
 from postil.platform.datasets.datasets import delete_dataset
-from postil.platform.datasets.names import MAX_FILE_NAME_CHARS, name_of_file, shown_file_name
+from postil.platform.datasets.names import MAX_FILE_NAME_CHARS, MAX_NAME_CHARS, free_name, name_of_file, shown_file_name
 from postil.platform.datasets.uploads import (
     abandon_upload,
     append_upload,
@@ -371,3 +371,13 @@ def test_uploads_of_the_module_are_named_by_their_identifier(service: Service) -
     begun = begin_upload(service, account, "../../evil")
     append_upload(service, account, begun.id, 0, [b"x"])
     assert files_left(service) == [f"uploads/{begun.id}.part"]
+
+
+def test_a_second_file_of_one_name_gets_a_number(service: Service) -> None:
+    account = new_account(service)
+    names = [start_upload(service, account, "shop.csv", [b"question,answer\nq,a\n"]).name for _ in range(3)]
+    assert names == ["shop", "shop (2)", "shop (3)"]
+    assert start_upload(service, account, "shop.csv", [b"q,a\n1,2\n"], "shop").name == "shop", "as its owner says"
+    other = new_account(service)
+    assert start_upload(service, other, "shop.csv", [b"question,answer\nq,a\n"]).name == "shop"
+    assert free_name("x" * MAX_NAME_CHARS, {"x" * MAX_NAME_CHARS}) == f"{'x' * (MAX_NAME_CHARS - 4)} (2)"

@@ -14,8 +14,10 @@ from starlette.testclient import TestClient
 
 from postil.language import LANGUAGES, has_sentence
 from postil.platform.datasets.checks import check_dataset
+from postil.platform.datasets.edits import add_conversation
 from postil.platform.service import Service
 from postil.web.pages.examples import example_file
+from tests.test_catalogs import sentences
 from tests.web.belongings import CSV
 from tests.web.belongings import upload as upload_pairs
 from tests.web.conftest import NewClient
@@ -176,7 +178,7 @@ def test_problems_are_mended_one_by_one_and_all_like_one(anna: TestClient, servi
     assert "For all" not in page and page.count('name="problem"') == 1
     page = change(anna, service, path, "undo")
     page = change(anna, service, path, "fixes", all_of="html")
-    assert "HTML in the text" not in page and "2 need a look." in page
+    assert "code=html" not in page and "2 need a look." in page
     rows = anna.get(f"/api/datasets/{path[6:]}/rows", params={"offset": 32}).json()["rows"]
     assert [row["cells"][1]["text"] for row in rows] == ["It is blue.", "It is red."]
     copy = anna.get(f"{path}/file")
@@ -198,9 +200,109 @@ def test_everything_that_is_safe_is_mended_at_once(anna: TestClient, service: Se
     path = upload(anna, service, MISTAKES)
     page = html.unescape(anna.get(path).text)
     number = re.search(r"Mend all (\d+)", page)
-    assert number is not None and int(number[1]) >= 2
-    assert "Mend all" not in change(anna, service, path, "fixes", automatic="yes")
+    assert number is not None and int(number[1]) == 4
+    assert "2 corrections of texts, which say the same as before, 2 rows left out that cannot be learned" in page
+    page = change(anna, service, path, "fixes", automatic="yes")
+    assert "Mend all" not in page and "Answer missing (2), HTML in the text (2)" in page, "what was changed"
     assert about(anna, path)["state"] == "ready"
+    assert f'href="{path}/rows?only=left-out"' in page
+    shown = anna.get(f"{path}/rows?only=left-out").text
+    assert "And who this one?" in shown and "Is it red?" not in shown and "1 to 2 of 2" in shown
+
+
+def test_of_many_rows_those_left_out_are_found(anna: TestClient, service: Service) -> None:
+    rows = [[f"What is number {i}?", f"It is {i} and a bit."] for i in range(1100)]
+    path = upload(anna, service, table(["Question", "Answer"], *rows, ["Last?", ""]))
+    shown = anna.get(f"{path}/rows?only=left-out").text
+    assert "Last?" in shown and "What is number" not in shown and "1 to 1 of 1" in shown
+
+
+ANSWERED_TWICE = table(
+    ["Question", "Answer"],
+    *list(csv.reader(io.StringIO(GOOD.decode())))[1:31],
+    ["Do you ship to Iceland?", "No, never."],
+    ["Do you ship to Iceland?", "Yes, within a week."],
+)
+
+
+def test_different_answers_stand_side_by_side(anna: TestClient, service: Service) -> None:
+    path = upload(anna, service, ANSWERED_TWICE)
+    page = html.unescape(anna.get(f"{path}?code=conflicting_answers").text)
+    assert "row 32</span> <q>No, never.</q>" in page and "row 33</span> <q>Yes, within a week.</q>" in page
+    assert page.count("Leave this row out") == page.count("Keep only this one") == 2
+    assert "has 2 different answers." in page and "row=32&code=conflicting_answers" in page
+    others = {"file": ["faq.csv"], "sheet": [""], "row": ["32"], "code": "conflicting_answers", "offset": 0}
+    page = change(anna, service, path, "left-out", **others)
+    assert "Same question" not in page and about(anna, path)["rows"] == 31 and "Rows were left out" in page
+    assert "(1)" in page
+    several = {"file": ["faq.csv"] * 2, "sheet": [""] * 2, "row": ["2", "3"]}
+    change(anna, service, path, "left-out", **several)
+    assert about(anna, path)["rows"] == 29
+
+
+def test_a_correction_wins_over_the_file_and_is_no_file_of_its_own(anna: TestClient, service: Service) -> None:
+    path = upload(anna, service, table(*list(csv.reader(io.StringIO(ANSWERED_TWICE.decode())))[:-1]))
+    add = [{"role": "user", "content": "Do you ship to Iceland?"}, {"role": "assistant", "content": "Yes, since May."}]
+    account_id = anna.get("/api/account").json()["id"]
+    add_conversation(service, account_id, path.rpartition("/")[2], version=1, messages=add)
+    check_waiting(service)
+    page = html.unescape(anna.get(f"{path}?code=conflicting_answers").text)
+    assert "32 questions and answers found. " in page and "and 1 added by hand" in page
+    assert page.count('<select name="purpose">') == 2, "columns are chosen as before"
+    assert "added by hand, no. 1</span> <q>Yes, since May.</q>" in page
+    form = html.unescape(anna.get(f"{path}/row?file=(added)&row=1").text)
+    assert "the answer" in form and "Yes, since May." in form and ">user</textarea>" not in form
+    number = re.findall(r'name="problem" value="(\d+)">Keep the answer that was added by hand last', page)[0]
+    page = change(anna, service, path, "fixes", problem=number, code="conflicting_answers", offset=0)
+    assert 'id="problems"' not in page and about(anna, path)["rows"] == 31
+    shown = anna.get(f"{path}/rows?only=left-out").text
+    assert "No, never." in shown and "Yes, since May." not in shown
+
+
+def test_no_sentence_of_the_page_is_about_the_command_line(anna: TestClient, service: Service) -> None:
+    odd = [["Was", "Dann"], *([f"Is thing number {i} good or not?", f"Thing number {i} is good."] for i in range(40))]
+    page = anna.get(upload(anna, service, table(*odd))).text
+    assert "How your file was read" in html.unescape(page) and "--map" not in page
+    keys = [key for key in sentences("en", "problems") if key.endswith(".hint")]
+    of_shell = [key for key in keys if re.search("--[a-z]|`postil", sentences("en", "problems")[key])]
+    assert of_shell and all(has_sentence(f"data_page.hint.{key.split('.')[1]}") for key in of_shell)
+
+
+def test_few_rows_cannot_be_judged_and_that_is_said(anna: TestClient, service: Service) -> None:
+    rows = list(csv.reader(io.StringIO(GOOD.decode())))
+    few = html.unescape(anna.get(upload(anna, service, table(*rows[:6]))).text)
+    assert '<div class="note warn"><p>5 rows are enough to try the way, but not to judge the result' in few
+    more = html.unescape(anna.get(upload(anna, service, table(*rows[:41]))).text)
+    assert "40 rows are enough for a first try" in more and "judge the result" not in more
+
+
+def test_what_is_missing_is_said_and_chosen_from_the_headers(anna: TestClient, service: Service) -> None:
+    only = table(["Answer", "No"], *([f"We deliver within {i} days, as a rule.", str(i)] for i in range(2, 40)))
+    path = upload(anna, service, only)
+    page = html.unescape(anna.get(path).text)
+    assert "A column of answers was recognised, but none of questions." in page
+    first, folded = page.split("<summary>Other columns")
+    assert 'name="named.question"' in first and 'name="named.answer"' in first and 'name="named.system"' in folded
+    assert page.count('<option value="No">No</option>') == page.count('name="named.')
+    assert "nothing to learn from it" in anna.get("/data").text
+    empty = anna.get(upload(anna, service, table(["Question", "Answer"]), "empty.csv")).text
+    assert 'name="named.question"' not in empty
+
+
+def test_an_error_value_may_be_typed_over(anna: TestClient, service: Service) -> None:
+    rows = list(csv.reader(io.StringIO(GOOD.decode())))[:31]
+    path = upload(anna, service, table(*rows, ["What does it cost?", "#REF!"]))
+    assert "Press Edit and type here what should stand there" in anna.get(f"{path}?code=cell_error").text
+
+
+def test_two_of_one_name_are_told_apart(anna: TestClient, service: Service) -> None:
+    first, second = (upload(anna, service, MISTAKES, "shop.csv") for _ in range(2))
+    assert [about(anna, path)["name"] for path in (first, second)] == ["shop", "shop (2)"]
+    assert "You have sent the very same file before" in anna.get(second).text
+    page = change(anna, service, second, "fixes", automatic="yes")
+    assert "the very same file" not in page
+    listed = html.unescape(anna.get("/data").text)
+    assert "shop (2)" in listed and "needs a look" in listed
 
 
 def test_columns_are_shown_on_the_users_header_and_changed(anna: TestClient, service: Service) -> None:
@@ -354,8 +456,6 @@ def test_the_code_on_the_page_works(anna: TestClient, service: Service, served: 
 
 
 def test_every_kind_of_problem_in_data_has_a_title(new_client: NewClient) -> None:
-    from tests.test_catalogs import sentences
-
     codes = {key.split(".")[1] for key in sentences("en", "problems") if key.count(".") == 2 and key.endswith(".hint")}
     of_training = re.compile(
         r"(template_|answer_(holds|joins|not|rewritten|dropped)|control_token$|prompt_differs|marks_unclear|nothing_trained"
