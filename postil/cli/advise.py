@@ -25,7 +25,7 @@ from postil.cli.options import (
     read_options,
     spell_options,
 )
-from postil.cli.screen import Screen, open_screen
+from postil.cli.screen import Screen, open_screen, shell_line
 from postil.config import RunConfig, parse_assignments
 from postil.data.options import ReadOptions
 from postil.errors import MissingInputError, UsageError
@@ -129,7 +129,8 @@ def _show_kind(screen: Screen, found: "Advice", file: Path) -> None:
     values = {"file": file.name, "rows": found.data.all_rows, "base": found.base.name}
     screen.say("cli.advise.title", "bold", kind=say(f"advice.kind.{advice.kind}"), id=advice.kind, **values)
     if found.rows_left_out:
-        screen.say("cli.profile.left_out", "yellow", count=found.rows_left_out, command=f"postil check {file}")
+        command = shell_line(["postil", "check", file])
+        screen.say("cli.profile.left_out", "yellow", count=found.rows_left_out, command=command)
     if advice.kind != advice.found_kind:
         screen.say("cli.profile.overridden", purpose=say(f"advice.kind.{advice.found_kind}"))
     for sentence in advice.evidence:

@@ -20,7 +20,7 @@ from postil.cli.options import (
     read_options,
 )
 from postil.cli.prose import Prose
-from postil.cli.screen import Screen, harmless, open_screen
+from postil.cli.screen import Screen, harmless, open_screen, shell_line
 from postil.data.profile import Lengths, Profile, profile_conversations
 from postil.data.purposes import DATA_PURPOSES, DataPurpose
 from postil.data.records import read_records
@@ -68,7 +68,8 @@ def profile(
     found = profile_conversations(report.conversations, report.kind, purpose=chosen, count_tokens=count_tokens)
     screen.say("cli.profile.title", "bold", file=report.file, conversations=found.conversations, turns=found.turns)
     if report.dropped:
-        screen.say("cli.profile.left_out", "yellow", count=report.dropped, command=f"postil check {file}")
+        command = shell_line(["postil", "check", file])
+        screen.say("cli.profile.left_out", "yellow", count=report.dropped, command=command)
     _show_facts(screen, found)
     for name in ("question_chars", "answer_chars", "conversation_tokens"):
         if lengths := getattr(found, name):

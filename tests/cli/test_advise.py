@@ -52,6 +52,7 @@ def test_a_file_with_errors_is_mended_or_trained_without_them(shell: Shell, bad_
     fix, train = [shlex.split(line) for line in out.splitlines() if line.startswith("  postil ")]
     assert code == 0 and "25 rows have errors and stop a training" in out
     copy = str(bad_file.with_name("bad file-fixed.csv"))
+    assert shlex.join(["postil", "check", str(bad_file)]) in out  # quoted, for the blank in its name
     assert fix == ["postil", "fix", str(bad_file), "--map", "question=问题,answer=答案", "-o", copy]
     assert train[:3] == ["postil", "train", str(bad_file)] and train[-1] == "--drop-bad"
     assert "map=question=问题,answer=答案" in train
