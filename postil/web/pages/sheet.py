@@ -94,7 +94,12 @@ class Sheet:
     longest_seconds: float | None = None
 
     def span(self, low: float, high: float) -> str:
-        """A range of seconds in the unit of the whole page."""
+        """A range of seconds in the unit of the whole page; "" where it is next to nothing in it."""
+        nothing, most = (duration_range(end, end, self.longest_seconds) for end in (0, high))
+        if most == nothing:
+            return ""
+        if duration_range(low, low, self.longest_seconds) == nothing:
+            return say("train_page.up_to", time=most)
         return duration_range(low, high, self.longest_seconds)
 
     @property

@@ -91,15 +91,16 @@ def test_each_preset_says_what_it_takes(anna: TestClient, dataset_id: str) -> No
 
 def test_times_beside_each_other_are_told_in_one_unit(anna: TestClient, dataset_id: str) -> None:
     words = text_of(anna.get(settings_path(dataset_id)).text)
-    units = re.findall(r"(?:about|Learning:|at the end:) [\d.-]+ (s|min|h)\b", words)
+    units = re.findall(r"(?:about|up to|Learning:) [\d.-]+ (s|min|h)\b", words)
     assert len(units) >= 5 and len(set(units)) == 1  # the headline, three presets, and parts of the time
+    assert not re.search(r"[ :]0(-| min)", words)
 
 
 def test_the_number_of_passes_is_said_before_how_it_was_found(anna: TestClient, dataset_id: str) -> None:
     page, plan = anna.get(settings_path(dataset_id)).text, preview(anna, dataset_id)
     setting = next(s for s in plan["recommendation"]["settings"] if s["name"] == "training.epochs")
     words = text_of(page)
-    found = re.search(rf"{passes_in(plan)} (\S.*?) Before that: (.*?) What would change it", words)
+    found = re.search(rf"{passes_in(plan)}\. (\S.*?) Before that: (.*?) What would change it", words)
     assert found is not None and f"{found[2]} {found[1]}" == setting["reason"]
     assert words.count("A pass is going once through all rows that it learns from.") == 1
     assert f'<option value="fact_qa" selected>{say("data_page.purpose.fact_qa")}' in page  # named as on the data's page
