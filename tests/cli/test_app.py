@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,15 @@ def test_examples_can_be_copied_and_are_explained_above(
         assert command in lines
         above = lines[lines.index(command) - 1]
         assert not comment or (not above.startswith("postil") and comment.endswith(above.removeprefix("# ")))
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_the_road_in_the_readme_goes_on_with_the_corrected_copy(name: str) -> None:
+    text = (CATALOGS.parents[1] / name).read_text("utf-8")
+    commands = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("postil ")]
+    copy = next(words for words in commands if words[1] == "fix")[-1]
+    assert next(words for words in commands if words[1] == "train")[2] == copy
+    assert copy in next(words for words in commands if words[1] == "compare")
 
 
 def test_help_names_every_verb_and_every_exit_code(shell: Shell) -> None:
