@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 RIGHT_F1 = 0.8
 """An answer with at least this F1, and the same numbers, counts as right."""
-RARE_SHARE = 0.1
-"""A word in less than this share of a file's answers tells them apart."""
+RARE_SHARE, FEW_ANSWERS = 0.1, 3
+"""A word in less than this share of a file's answers, or in so few of them, tells them apart."""
 
 # What is written with spaces (Latin, Greek, Cyrillic, Arabic, Indic ... and digits) is counted word by word, everything
 # else sign by sign. Counted letter by letter, any two long English sentences would share four fifths of their letters.
@@ -63,14 +63,16 @@ class TellingWords:
     def missing(self, answer: str, expected: str) -> set[str]:
         """The telling words of the expected answer that a reply lacks, in small letters; the order does not count.
 
-        A word tells where it stands in one answer only, or in less than a tenth of them. A word of Chinese, Japanese,
-        Korean or Thai is a sign here, as for `character_f1`; punctuation tells nothing.
+        A word tells where it stands in one answer of several; in up to three, or less than a tenth, of many. A word of
+        Chinese, Japanese, Korean or Thai is a sign here, as for `character_f1`; punctuation tells nothing.
         """
         return {word for word in _words(expected) - _words(answer) if self._tells(word)}
 
     def _tells(self, word: str) -> bool:
         found = self.num_with.get(word, 0)
-        return self.num_answers > 1 and (found <= 1 or found < RARE_SHARE * self.num_answers)
+        if found <= 1:
+            return self.num_answers > 1
+        return found < self.num_answers / 2 and (found <= FEW_ANSWERS or found < RARE_SHARE * self.num_answers)
 
 
 def _words(text: str) -> set[str]:

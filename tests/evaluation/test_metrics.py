@@ -75,6 +75,15 @@ def test_another_fact_in_the_same_pattern_is_another_answer() -> None:
     assert is_right("Hi! The Winter Hat is made of Acrylic.", expected, telling)
 
 
+def test_a_fact_that_a_few_answers_share_tells_as_well() -> None:
+    colours = {"Hat": "red", "Scarf": "red", "Coat": "red", "Tie": "blue", "Bag": "blue"}
+    answers = [f"Hello! The colour of our {name} is {colour}, sold now." for name, colour in colours.items()]
+    answers += [f"Hello! The {name} costs {i} dollars." for i, name in enumerate(colours)]
+    telling = TellingWords.of(answers)
+    for wrong in (answers[0].replace("red", "blue"), answers[0].replace("Hat", "Bag")):
+        assert is_right(wrong, answers[0]) and not is_right(wrong, answers[0], telling)
+
+
 def test_telling_words_of_chinese_are_signs() -> None:
     colours = ["红", "白", "蓝", "黑", "灰", "绿", "紫", "粉", "青", "橙", "银"]
     telling = TellingWords.of(f"您好，这款书包目前只有{colour}色的现货，喜欢可以直接下单。" for colour in colours)
@@ -88,5 +97,7 @@ def test_words_that_many_answers_have_tell_nothing() -> None:
     telling = TellingWords.of([*texts, "Item z: sent by courier today."])
     assert telling.missing("Thing: brought now", texts[0]) == {"a"}
     assert telling.missing("", "Item z: sent by courier today.") == {"z", "courier"}
+    two = TellingWords.of(["We are open on Sundays.", "We are closed on Sundays."])
+    assert two.missing("We are closed on Sundays.", "We are open on Sundays.") == {"open"}
     alone = TellingWords.of(["Yes."] * 40)
     assert alone.missing("No.", "Yes.") == set()
