@@ -170,7 +170,7 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
     "five rows": (
         "faq.csv",
         lambda _: pairs(5),
-        ("5 questions and answers found.", "5 rows are enough for a first try"),
+        ("5 questions and answers found.", "5 rows are enough to try the way, but not to judge the result"),
     ),
     "all answers": (
         "faq.csv",
