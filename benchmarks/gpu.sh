@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Exactness, B1, B2 and B8 on one CUDA GPU, in less than nine minutes. Run from the repository's root.
 #
-#   bash benchmarks/gpu.sh pack         where there is a registry: brings along the two small packages that Postil needs
-#                                       beside torch, transformers and peft, into build/gpu/site (about 10 MB)
+#   bash benchmarks/gpu.sh pack         where there is a registry: brings along the three small packages that Postil needs
+#                                       beside torch, transformers and peft, into build/gpu/site (45 MB,
+#                                       for the version of Python that it is run with)
 #   bash benchmarks/gpu.sh [OUT]        on the GPU's machine: figures as JSON and logs go to OUT (build/gpu/out)
 #   bash benchmarks/gpu.sh trial [OUT]  the same road on a CPU with tiny shapes: says that the script works, nothing more
 #
@@ -14,7 +15,7 @@ SITE=build/gpu/site
 
 if [ "${1:-}" = pack ]; then
     exec "$PYTHON" -m pip install --quiet --upgrade --only-binary :all: --constraint constraints.txt \
-        --target "$SITE" pydantic msgspec
+        --target "$SITE" pydantic msgspec Babel
 fi
 
 DEVICE=cuda PATIENCE=1 STEP=() EXACT=() BIG=()

@@ -22,23 +22,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.arms.recording import Figures, Task
+from benchmarks.comparison import Round, Setting, bars, print_table, summary
 from benchmarks.environments import is_whole, python_of
 from benchmarks.flops import Work, gemm_rate, minimal_work, num_threads
 from benchmarks.workload import B1, B2, CACHE, ROOT, Lengths, Row, Shape, make_adapter, make_model, make_rows, save_rows
 
 LENGTHS = {"B1": B1, "B2": B2}
-BARS = {"B1": {"plain": 4.0, "trl": 5.0, "best tuned": 2.5}, "B2": {"plain": 2.0, "best tuned": 1.15}}
-TUNED = ("plain_dynamic", "trl_tuned", "llamafactory", "llamafactory_packed")
 NUM_ROWS, BATCH_ROWS, RANK, RATE, SEED = 512, 16, 16, 2e-4, 20
-FALL = 0.8  # of the best calibration; a round below is not counted
-MFU_BAR, ARM_SECONDS = 0.6, 3600
-QUICK_SECONDS, QUICK_STEPS, PLAIN_MFU = 330, 2, 0.5  # the plain recipe reaches about half of the matrix products' rate
-AGREES = {"fp32": 1e-5, "bf16": 2e-3}
+ARM_SECONDS = 3600
+QUICK_SECONDS, QUICK_STEPS = 540, 2
+PLAIN_SHARE, PLAIN_MFU = 0.35, 0.5  # of a quick run's time; of the rate of matrix products, as far as is known
 
 
 @dataclass(frozen=True)
@@ -58,28 +55,6 @@ ARMS = {
     "llamafactory_packed": Arm("llamafactory", "llamafactory"),
     "postil": Arm("postil_loop"),
 }
-
-
-@dataclass
-class Setting:
-    """What is measured, once made."""
-
-    shape: Shape
-    work: list[Work]
-    task: Task
-    folder: Path
-
-
-@dataclass
-class Round:
-    """Each arm once.
-
-    Args:
-        calibrations: FLOP per second before each arm.
-    """
-
-    figures: dict[str, Figures] = field(default_factory=dict)
-    calibrations: dict[str, float] = field(default_factory=dict)
 
 
 def make_setting(arguments: argparse.Namespace, folder: Path) -> Setting:
@@ -114,13 +89,13 @@ def make_setting(arguments: argparse.Namespace, folder: Path) -> Setting:
 
 
 def fitting_layers(lengths: Lengths, dtype: str, device: str) -> int:
-    """The most layers of which the plain recipe does a quick run in time on this machine as it is now."""
+    """The most layers of which the plain recipe does a round of a quick run in time, on this machine as it is now."""
     whole = Shape()
     tokens = BATCH_ROWS * lengths.padded
     linear = whole.layers * sum(i * o for i, o in whole.linears()) + whole.vocabulary * whole.hidden
     work = Work(tokens, tokens, 4.0 * linear * tokens, 4.0 * linear * tokens)
-    seconds = 2 * QUICK_STEPS * work.flops / (PLAIN_MFU * gemm_rate(whole, dtype, work, device))
-    return next((layers for layers in (24, 12, 6) if seconds * layers / 24 <= QUICK_SECONDS), 3)
+    seconds = QUICK_STEPS * work.flops / (PLAIN_MFU * gemm_rate(whole, dtype, work, device))
+    return next((layers for layers in (24, 12, 6) if seconds * layers / 24 <= PLAIN_SHARE * QUICK_SECONDS), 3)
 
 
 def draw_steps(rows: list[Row], steps: int) -> list[list[int]]:
@@ -133,10 +108,11 @@ def draw_steps(rows: list[Row], steps: int) -> list[list[int]]:
 
 
 def measure(setting: Setting, arms: list[str], rounds: int, ends_at: float, not_run: dict[str, str]) -> list[Round]:
-    """All rounds; an arm that fails is not tried again, and noted in `not_run`."""
+    """All rounds that fit, at least one; an arm that fails is not tried again, and noted in `not_run`."""
     done: list[Round] = []
+    began = time.monotonic()
     for number in range(rounds):
-        if done and time.monotonic() > ends_at:
+        if done and time.monotonic() + (time.monotonic() - began) / len(done) > ends_at:
             break
         this = Round()
         for arm in [a for a in arms if a not in not_run]:
@@ -204,94 +180,6 @@ def arm_environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), *([brought] if brought else [])]),
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def kept_rounds(rounds: list[Round]) -> list[Round]:
-    """Those in which the machine was about as fast as ever in this run, before every arm."""
-    best = max(rate for this in rounds for rate in this.calibrations.values())
-    return [this for this in rounds if min(this.calibrations.values()) >= FALL * best]
-
-
-def largest_difference(found: list[float], expected: list[float], dtype: str) -> float:
-    """Of the losses of the steps, relative: the largest in fp32; in bf16 the median."""
-    differences = [abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True)]
-    return max(differences) if dtype == "fp32" else statistics.median(differences)
-
-
-def summary(setting: Setting, rounds: list[Round], arms: list[str], not_run: dict[str, str]) -> dict[str, Any]:
-    """Everything that is told: ratios to Postil, losses, memory, useful-MFU."""
-    kept = kept_rounds(rounds) or rounds
-    reference = "postil" if "postil" not in not_run else next(a for a in arms if a not in not_run)
-    rows: dict[str, Any] = {}
-    for arm in [a for a in arms if a not in not_run]:
-        seconds = [[statistics.median(r.figures[arm].seconds[1:]) for r in kept] for arm in (arm, reference)]
-        ratios = [a / b for a, b in zip(*seconds, strict=True)]
-        last = rounds[-1].figures[arm]
-        apart = largest_difference(last.losses, rounds[-1].figures[reference].losses, setting.task.dtype)
-        rows[arm] = {
-            "ratio": round(statistics.median(ratios), 3),
-            "ratios": [round(r, 3) for r in ratios],
-            "step_seconds": [[round(s, 3) for s in r.figures[arm].seconds] for r in rounds],
-            "losses": last.losses,
-            "gradient_norms": last.norms,
-            "loss_difference": apart,
-            "losses_agree": apart <= AGREES[setting.task.dtype],
-            "peak_gb": round(max(r.figures[arm].peak_bytes for r in rounds) / 1e9, 3),
-            "tokens_per_step": round(statistics.mean(last.tokens[1:])),
-            "useful_mfu": round(statistics.median(useful_mfu(setting, r, arm) for r in kept), 3),
-            "remarks": last.remarks,
-            "versions": last.versions,
-        }
-    return {
-        "ratios": {arm: row["ratio"] for arm, row in rows.items() if arm != reference},
-        "losses_agree": all(row["losses_agree"] for row in rows.values()),
-        "reference": reference,
-        "arms": rows,
-        "not_run": not_run,
-        "calibrations_gflops": [{a: round(c / 1e9, 1) for a, c in r.calibrations.items()} for r in rounds],
-        "rounds": len(rounds),
-        "rounds_not_counted": len(rounds) - len(kept_rounds(rounds)),
-        "undisturbed": bool(kept_rounds(rounds)),
-    }
-
-
-def useful_mfu(setting: Setting, this: Round, arm: str) -> float:
-    """The least work / (time x rate of matrix products), over the steps that count."""
-    flops = sum(work.flops for work in setting.work)
-    return flops / sum(this.figures[arm].seconds[1:]) / this.calibrations[arm]
-
-
-def bars(benchmark: str, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Which bars the figures reach; a bar without its arm is left out."""
-    counted = {a: r for a, r in result["ratios"].items() if result["arms"][a]["losses_agree"]}
-    tuned = [counted[arm] for arm in TUNED if arm in counted]
-    found = counted | ({"best tuned": min(tuned)} if tuned else {})
-    lines = [(f"{name} / postil", found[name], bar) for name, bar in BARS[benchmark].items() if name in found]
-    if benchmark == "B1" and "postil" in result["arms"]:
-        lines.append(("useful-MFU", result["arms"]["postil"]["useful_mfu"], MFU_BAR))
-    return [{"name": name, "value": value, "bar": bar, "met": value >= bar} for name, value, bar in lines]
-
-
-def print_table(result: dict[str, Any]) -> None:
-    reference = result["reference"]
-    print(f"\n{'arm':20} {'x ' + reference:>9} {'tokens':>7} {'MFU':>6} {'peak GB':>8} {'losses':>9}  median step, s")
-    for name, row in result["arms"].items():
-        agrees = f"{row['loss_difference']:.0e}" + ("" if row["losses_agree"] else " !")
-        steps = statistics.median(s for seconds in row["step_seconds"] for s in seconds[1:])
-        cells = f"{row['ratio']:9.2f} {row['tokens_per_step']:7} {row['useful_mfu']:6.1%} {row['peak_gb']:8.2f}"
-        print(f"{name:20} {cells} {agrees:>9}  {steps:.2f}")
-    for name, reason in result["not_run"].items():
-        print(f"{name:20} not run: {reason}")
-    for line in result["bars"]:
-        print(f"{'ok  ' if line['met'] else 'MISS'} {line['name']:24} {line['value']:6.2f}  bar {line['bar']}")
-    if not result["losses_agree"]:
-        print("Losses marked ! do not agree: their ratios count for nothing.")
-    if result["rounds_not_counted"]:
-        print(
-            f"{result['rounds_not_counted']} of {result['rounds']} rounds not counted: the machine was slower in them."
-        )
-    if not result["undisturbed"]:
-        print("No round was undisturbed: these ratios count for nothing.")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -6,10 +6,11 @@ import pytest
 
 from benchmarks.arms.plain import pad
 from benchmarks.arms.recording import Figures, Task
+from benchmarks.comparison import FALL, Round, Setting, bars, kept_rounds, largest_difference, summary
 from benchmarks.figures import Figure
 from benchmarks.flops import common_prefix, minimal_work
 from benchmarks.prefix import apart
-from benchmarks.step import FALL, Round, Setting, bars, draw_steps, kept_rounds, largest_difference, parse, summary
+from benchmarks.step import draw_steps, parse
 from benchmarks.workload import IGNORED, Row, Shape
 
 SHAPE = Shape(layers=3, hidden=8, heads=2, key_heads=1, ffn=12, vocabulary=50)

@@ -26,10 +26,10 @@ class Segment:
     """A stretch of tokens that is laid once, for all rows that have it after the same history.
 
     Args:
-        start: place of its first token in the pack; segments lie end to end, in order.
+        start: index of its first token in the pack; segments lie end to end, in order.
         length: its tokens, at least one.
         position: of its first token within its rows.
-        history: (start, end) of the places before it in its rows, from the row's first token on; adjoining ones are
+        history: (start, end) of the indices before it in its rows, from the row's first token on; adjoining ones are
             one. Their lengths sum to `position`.
     """
 
@@ -40,7 +40,7 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """Place after its last token."""
+        """Index after its last token."""
         return self.start + self.length
 
 
@@ -57,10 +57,10 @@ class LaidRows:
     segments: tuple[Segment, ...]
     paths: tuple[tuple[int, ...], ...]
 
-    def places(self, row: int) -> list[int]:
-        """Place in the pack of each token of a row."""
+    def indices(self, row: int) -> list[int]:
+        """Index in the pack of each token of a row."""
         segments = (self.segments[number] for number in self.paths[row])
-        return [place for s in segments for place in range(s.start, s.end)]
+        return [index for s in segments for index in range(s.start, s.end)]
 
 
 def lay_end_to_end(rows: Sequence[Sequence[int]]) -> LaidRows:

@@ -164,7 +164,7 @@ def _add_back(total: Tensor, part: Tensor, segment: Segment) -> None:
 
 
 def _spans(segment: Segment) -> list[tuple[int, int]]:
-    """Places of a segment's history and its own tokens, adjoining ones as one."""
+    """Indices of a segment's history and its own tokens, adjoining ones as one."""
     spans = list(segment.history)
     if spans and spans[-1][1] == segment.start:
         spans[-1] = (spans[-1][0], segment.end)
@@ -198,8 +198,8 @@ def _varlen(
 
     plan = _varlen_plan(segments, query.device)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    if plan.key_places is not None:
-        k, v = k.index_select(0, plan.key_places), v.index_select(0, plan.key_places)
+    if plan.key_indices is not None:
+        k, v = k.index_select(0, plan.key_indices), v.index_select(0, plan.key_indices)
     sees = (-1, 0) if window is None else (window - 1, 0)
     output: Any = varlen_attn(
         q,
@@ -221,12 +221,12 @@ class _VarlenPlan:
     """Segments as one flash call takes them.
 
     Args:
-        key_places: of the keys of all segments' histories and own tokens, end to end; None: as they lie.
+        key_indices: of the keys of all segments' histories and own tokens, end to end; None: as they lie.
         query_starts, key_starts: (segments + 1,) int32.
         most_queries, most_keys: of one segment.
     """
 
-    key_places: Tensor | None
+    key_indices: Tensor | None
     query_starts: Tensor
     key_starts: Tensor
     most_queries: int
@@ -236,10 +236,10 @@ class _VarlenPlan:
 @lru_cache(maxsize=2)
 def _varlen_plan(segments: tuple[Segment, ...], device: torch.device) -> _VarlenPlan:
     queries, keys = [s.length for s in segments], [s.position + s.length for s in segments]
-    places = [torch.arange(a, b) for s in segments for a, b in _spans(s)]
+    indices = [torch.arange(a, b) for s in segments for a, b in _spans(s)]
     shared = any(s.history for s in segments)
     return _VarlenPlan(
-        key_places=torch.cat(places).to(device) if shared else None,
+        key_indices=torch.cat(indices).to(device) if shared else None,
         query_starts=_starts(queries, device),
         key_starts=_starts(keys, device),
         most_queries=max(queries),

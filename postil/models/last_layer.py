@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from postil.models.packed import causal_model, decoder_of
 
-MOST_PLACES = 0.9  # of all tokens; above, picking them out is not worth it
+MOST_INDICES = 0.9  # of all tokens; above, picking them out is not worth it
 
 
 @contextmanager
-def last_layer_at(model: nn.Module, places: Tensor, num_tokens: int) -> Iterator[bool]:
-    """Within it last hidden states are right at these places and nowhere else.
+def last_layer_at(model: nn.Module, indices: Tensor, num_tokens: int) -> Iterator[bool]:
+    """Within it last hidden states are right at these indices and nowhere else.
 
     Args:
-        places: (n,) int64, each once.
+        indices: (n,) int64, each once.
         num_tokens: T of the pack; a call with another number of tokens is computed whole.
 
     Yields:
@@ -29,7 +29,7 @@ def last_layer_at(model: nn.Module, places: Tensor, num_tokens: int) -> Iterator
     """
     layers = getattr(decoder_of(causal_model(model)), "layers", None)
     mlp = getattr(layers[-1], "mlp", None) if isinstance(layers, nn.ModuleList) and len(layers) else None
-    if mlp is None or "forward" in mlp.__dict__ or not 0 < len(places) <= MOST_PLACES * num_tokens:
+    if mlp is None or "forward" in mlp.__dict__ or not 0 < len(indices) <= MOST_INDICES * num_tokens:
         yield False
         return
     whole = mlp.forward
@@ -37,10 +37,10 @@ def last_layer_at(model: nn.Module, places: Tensor, num_tokens: int) -> Iterator
     def forward(x: Tensor, *arguments: Any, **settings: Any) -> Any:
         if arguments or settings or x.shape[:2] != (1, num_tokens):
             return whole(x, *arguments, **settings)
-        found = whole(x.index_select(1, places))
+        found = whole(x.index_select(1, indices))
         if not isinstance(found, Tensor):  # an expert layer that also tells its choices
             return whole(x)
-        return torch.zeros_like(x, dtype=found.dtype).index_copy(1, places, found)
+        return torch.zeros_like(x, dtype=found.dtype).index_copy(1, indices, found)
 
     mlp.forward = forward
     try:

@@ -126,7 +126,7 @@ def summed_loss(model: nn.Module, pack: PackTensors) -> Tensor:
 
 
 def _predicting_states(model: nn.Module, pack: PackTensors) -> Tensor:
-    """(N, d): last hidden states at the predicting places."""
+    """(N, d): last hidden states at the predicting indices."""
     with last_layer_at(model, pack.predicting.unique(), pack.num_laid_tokens):
         hidden = packed_hidden_states(model, pack)
     return hidden.index_select(0, pack.predicting)

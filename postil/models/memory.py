@@ -109,7 +109,8 @@ def bytes_to_train(
     head = head_bytes(shape, tokens_per_pack)
     activations = activation_bytes(shape, rank, tokens_per_pack, dtype_bytes, is_fused=is_fused)
     if recomputes:
-        activations = activations // shape.layers + tokens_per_pack * shape.layers * shape.hidden * dtype_bytes
+        # the last layer, the one that is computed again, and its gradients
+        activations = 3 * activations // shape.layers + tokens_per_pack * shape.layers * shape.hidden * dtype_bytes
     return RUNTIME_BYTES + int(MARGIN * (weights + adapter + activations + head))
 
 

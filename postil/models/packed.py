@@ -49,10 +49,10 @@ class PackTensors:
 
     Args:
         input_ids: (T,) int64, the segments end to end.
-        position_ids: (T,) int64, each token's place in its rows, from 0.
+        position_ids: (T,) int64, each token's position in its rows, from 0.
         segments: in order, covering all T; each a whole row where no beginning is shared.
         row_lengths: tokens of each row, shared or left out ones included.
-        predicting: (N,) int64: the places whose next token is learned, row after row; one that belongs to several rows
+        predicting: (N,) int64: the indices whose next token is learned, row after row; one that belongs to several rows
             is there once for each.
         targets: (N,) int64, those next tokens.
         trained_per_row: how many of the N belong to each row.
@@ -90,7 +90,7 @@ class PackTensors:
 def pack_tensors(pack: Pack) -> PackTensors:
     """Lays the rows of a pack end to end.
 
-    A label is learned from the place of the token before it in its row; the first token of a row has none and is never
+    A label is learned from the index of the token before it in its row; the first token of a row has none and is never
     learned.
     """
     laid = pack.lay()
@@ -98,10 +98,10 @@ def pack_tensors(pack: Pack) -> PackTensors:
     targets: list[int] = []
     trained: list[int] = []
     for number, example in enumerate(pack.examples):
-        places, before = laid.places(number), len(targets)
+        indices, before = laid.indices(number), len(targets)
         for offset, label in enumerate(example.labels[1:]):
             if label != IGNORED:
-                predicting.append(places[offset])
+                predicting.append(indices[offset])
                 targets.append(label)
         trained.append(len(targets) - before)
     return PackTensors(

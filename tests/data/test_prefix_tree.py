@@ -24,17 +24,17 @@ def tree_of(rows: list[tuple[int, ...]]) -> LaidRows:
 
 
 def assert_whole(laid: LaidRows, rows: list[tuple[int, ...]]) -> None:
-    """Every row can be read off its places, and each segment's history is what is before it in its rows."""
+    """Every row can be read off its indices, and each segment's history is what is before it in its rows."""
     assert [s.start for s in laid.segments] == [
         sum(s.length for s in laid.segments[:i]) for i in range(len(laid.segments))
     ]
     for number, row in enumerate(rows):
-        places = laid.places(number)
-        assert tuple(laid.token_ids[place] for place in places) == row
+        indices = laid.indices(number)
+        assert tuple(laid.token_ids[index] for index in indices) == row
         done = 0
         for segment in (laid.segments[i] for i in laid.paths[number]):
             assert segment.position == done
-            assert [p for a, b in segment.history for p in range(a, b)] == places[:done]
+            assert [p for a, b in segment.history for p in range(a, b)] == indices[:done]
             done += segment.length
         assert done == len(row)
 

@@ -27,8 +27,8 @@ def mean_loss(model: nn.Module, row: Example) -> float:
 
 def shared_pack() -> PackTensors:
     pack = pack_tensors(Pack(tuple(make_kindred_rows()), shares=True))
-    assert max(len(s.history) for s in pack.segments) > 1  # histories in several places
-    assert len(set(pack.predicting.tolist())) < len(pack.predicting)  # places that several rows learn from
+    assert max(len(s.history) for s in pack.segments) > 1  # histories in several parts
+    assert len(set(pack.predicting.tolist())) < len(pack.predicting)  # indices that several rows learn from
     assert pack.num_laid_tokens < 0.6 * pack.num_tokens
     return pack
 

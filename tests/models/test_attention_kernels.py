@@ -72,3 +72,45 @@ def test_a_missing_kernel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slow_reason(CPU, torch.float32, 6, 2, 8) == "AttributeError: no such operator"
     assert slow_reason(torch.device("mps"), torch.float32, 6, 2, 8) == "no kernel for mps"
     assert slow_reason(torch.device("cuda"), torch.float32, 6, 2, 8) == "no kernel for torch.float32"
+
+
+def flash_as_documented(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    query_starts: torch.Tensor,
+    key_starts: torch.Tensor,
+    most_queries: int,
+    most_keys: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """What torch's documentation says of the CUDA call: segments by their starts, causal from the lower right."""
+    groups = q.shape[1] // k.shape[1]
+    assert enable_gqa == (groups > 1) and window_size[1] == 0
+    k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+    outputs = []
+    bounds = [list(zip(s[:-1].tolist(), s[1:].tolist(), strict=True)) for s in (query_starts, key_starts)]
+    for (a, b), (c, d) in zip(*bounds, strict=True):
+        assert b - a <= most_queries and d - c <= most_keys
+        last_seen = torch.arange(b - a)[:, None] + (d - c) - (b - a)
+        far = torch.arange(d - c)[None] < (last_seen - window_size[0] if window_size[0] >= 0 else 0)
+        scores = torch.einsum("qhd,khd->hqk", q[a:b], k[c:d]) * scale
+        scores = scores.masked_fill(far | (torch.arange(d - c)[None] > last_seen), float("-inf"))
+        outputs.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[c:d]))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("segments", [SEGMENTS, (Segment(0, 70), Segment(70, 35))])
+@pytest.mark.parametrize("window", [None, 3, 25, 1000])
+def test_what_is_handed_to_the_cuda_call(
+    monkeypatch: pytest.MonkeyPatch, segments: tuple[Segment, ...], window: int | None
+) -> None:
+    """The call itself is tried on the GPU at its first use."""
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", flash_as_documented)
+    query, key, value = (x.detach() for x in inputs(torch.float32))
+    found = attention_kernels._varlen(query, key, value, segments, 0.3, window)
+    expected = attend_by_segment(query, key, value, segments, 0.3, window=window)
+    assert torch.allclose(found, expected, atol=1e-5)
