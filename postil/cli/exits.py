@@ -13,6 +13,7 @@ import typer
 
 from postil.errors import DataError, PostilError
 from postil.language import current_language, say
+from postil.operating_system import is_out_of_memory
 from postil.problems import Problem
 
 USAGE, UNAVAILABLE, BUG, CANNOT_WRITE, INTERRUPTED = 64, 69, 70, 73, 130
@@ -68,19 +69,13 @@ def _describe(error: BaseException) -> Failure:
         return _failure("cli.not_allowed", CANNOT_WRITE, path=error.filename or "?")
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return _failure("cli.name_too_long", CANNOT_WRITE, path=error.filename or "?")
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return _failure("cli.out_of_memory", UNAVAILABLE)
     return _failure("cli.bug", BUG, kind=type(error).__name__, detail=" ".join(str(error).split()) or "-")
 
 
 def _failure(key: str, exit_code: int, **values: Any) -> Failure:
     return Failure(key, say(key, **values), say(f"{key}.hint", **values), exit_code)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # by name and text, so that telling the two apart does not import torch
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
 
 
 def _usage_failure(error: typer.TyperException) -> Failure:

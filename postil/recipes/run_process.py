@@ -25,13 +25,13 @@ from postil.events import AnyEvent, PhaseStarted, StepDone
 from postil.events import Pace as PaceEvent
 from postil.language import use_language
 from postil.models.manifest import write_text_atomically
+from postil.operating_system import is_out_of_memory
 from postil.recipes.confinement import give_up_rights
 from postil.recipes.launch import Cause, RunError, RunExit, RunSpec, attempt_folder, read_spec, write_exit
 from postil.recipes.lora_sft import train_lora
 from postil.recipes.run_folder import RunFolder
 
 MAX_PROBLEMS = 100
-_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory")
 _CUDA_WORDS = ("cuda error", "cudnn", "cublas", "nvml", "no cuda gpus", "cuda driver", "nccl")
 _TOO_LARGE_NOW = ("models.does_not_fit", "recipes.does_not_fit")
 """What does not fit into the memory that is free at this moment may fit a little later."""
@@ -169,11 +169,7 @@ def cause_of(error: BaseException) -> Cause:
         return "stopped"
     if isinstance(error, PostilError):
         return _cause_of_ours(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "memory"
-    if isinstance(error, RuntimeError) and any(word in text for word in _MEMORY_WORDS):
-        return "memory"
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+    if is_out_of_memory(error):
         return "memory"
     if isinstance(error, RuntimeError) and any(word in text for word in _CUDA_WORDS):
         return "cuda"

@@ -22,10 +22,9 @@ from postil.models.fused_lora import fused_lora
 from postil.models.memory import available_memory_bytes, bytes_to_train, shape_from_config
 from postil.models.packed import causal_model
 from postil.models.recompute import recomputed_layers
+from postil.operating_system import is_out_of_memory
 from postil.training.batches import StepBatch
 from postil.training.state import StepLoss, TrainingState, forward_backward
-
-_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad allocation")
 
 
 @dataclass(slots=True)
@@ -59,13 +58,6 @@ def first_room(model: nn.Module, max_tokens: int, longest_row: int) -> Room:
     free = torch.cuda.mem_get_info()[0] if weight.is_cuda else available_memory_bytes()
     loaded = sum(p.numel() * p.element_size() for p in inner.parameters())
     return Room(max_tokens, recomputes=needed > free + loaded)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for what torch raises when the CPU's or the device's memory does not suffice."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
 def forward_backward_within(state: TrainingState, batch: StepBatch, room: Room, report: Report) -> StepLoss:

@@ -8,9 +8,10 @@ import torch
 
 from postil.events import AnyEvent, Warned
 from postil.models.packed import packed_attention
+from postil.operating_system import is_out_of_memory
 from postil.training import recovery
 from postil.training.batches import StepBatch, make_batches
-from postil.training.recovery import Room, first_room, forward_backward_within, is_out_of_memory
+from postil.training.recovery import Room, first_room, forward_backward_within
 from postil.training.state import StepLoss, TrainingState, forward_backward, make_state
 from tests.invariants.rows import cosine, gradients, load_tiny, make_kindred_rows, settings, with_adapter
 
