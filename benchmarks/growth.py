@@ -4,7 +4,7 @@
 
     rows      a file is read, checked, split and tokenized, and the batches of an epoch are made
     tokens    steps of 8 to 128 rows, all computed at once
-    rank      steps of 32 rows, ranks 4 to 256
+    rank      steps of 32 rows, ranks 4 to 64, beyond which the starter's weights are no wider
 
 Each cell is a process of its own. Linear is told as the exponent of a power law between the largest cell and one a
 tenth of it (rows), or between the two largest cells.
@@ -30,7 +30,7 @@ from benchmarks.workload import ROOT
 from postil.config import RunConfig
 
 PACK, STEP_ROWS, STEPS = 1 << 17, (8, 16, 32, 64, 128), 4
-RANKS, RANK_ROWS = (4, 16, 64, 256), 32
+RANKS, RANK_ROWS = (4, 16, 32, 64), 32
 EXPONENT_BAR, BYTES_PER_TOKEN_BAR = 1.1, 1024
 
 
@@ -105,7 +105,9 @@ CELLS = {"rows": read_file, "steps": train_steps}
 def in_process(kind: str, *numbers: int) -> Cell:
     """A cell in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.growth", "--cell", kind, *map(str, numbers)]
-    done = subprocess.run(command, cwd=ROOT, env=arm_environment(), check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=arm_environment(), check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{kind} {numbers}: {done.stderr[-2000:]}")
     return Cell(**json.loads(done.stdout.splitlines()[-1]))
 
 

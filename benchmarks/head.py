@@ -101,7 +101,9 @@ def main() -> int:
     for vocabulary in arguments.vocabularies.split(","):
         for share in arguments.shares.split(","):
             command = [sys.executable, "-m", "benchmarks.head", "--dtype", arguments.dtype, "--cell", vocabulary, share]
-            done = subprocess.run(command, cwd=ROOT, env=arm_environment(), check=True, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=ROOT, env=arm_environment(), check=False, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"V {vocabulary}: {done.stderr[-2000:]}")
             found = json.loads(done.stdout.splitlines()[-1])
             name = f"V {int(vocabulary):,}, {float(share):.0%} of {TOKENS} tokens"
             remark = f"{found['seconds']:.3f} s, {found['rows']} rows in chunks of {found['chunk_rows']}"
