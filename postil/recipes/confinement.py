@@ -38,8 +38,7 @@ def give_up_rights(folder: Path, spec: RunSpec) -> bool:
     Returns:
         False where the system cannot keep it from other files; everything else is in force.
     """
-    with suppress(AttributeError, OSError):
-        os.nice(spec.nice - os.nice(0))
+    give_way(spec.nice, has_gpu=spec.gpu is not None)
     limit_resources(spec.memory_bytes)
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
@@ -59,6 +58,22 @@ def give_up_rights(folder: Path, spec: RunSpec) -> bool:
         executable=program_files(Path(sys.executable)),
         devices=devices,
     )
+
+
+def give_way(nice: int, *, has_gpu: bool) -> None:
+    """Lets others go first, as far as the system can.
+
+    On Linux a run on the processor computes only while nobody else wants to: a page that wakes up takes its core at
+    once, where even the nicest ordinary process keeps it for milliseconds. A run on a GPU has to feed it in time.
+
+    Args:
+        nice: 0 gives way to nobody.
+    """
+    with suppress(AttributeError, OSError):
+        os.nice(nice - os.nice(0))
+    if nice and not has_gpu:
+        with suppress(AttributeError, OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def python_paths(folder: Path) -> list[Path]:

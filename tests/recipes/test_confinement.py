@@ -60,6 +60,7 @@ import resource
 names = ("AS", "NPROC", "FSIZE", "CORE", "NOFILE")
 found["limits"] = {name: resource.getrlimit(getattr(resource, "RLIMIT_" + name))[0] for name in names}
 found["nice"] = os.nice(0)
+found["is_idle"] = os.sched_getscheduler(0) == os.SCHED_IDLE
 found["tmp"] = os.environ["TMPDIR"]
 print(json.dumps(found))
 """
@@ -127,4 +128,5 @@ def test_memory_processes_and_files_are_bounded(found: dict[str, object]) -> Non
     assert 0 < limits["NPROC"] < 100_000 and 0 < limits["FSIZE"] <= 64 << 30
     assert limits["CORE"] == 0 and limits["NOFILE"] <= 4096 and limits["AS"] > 512 << 20
     assert found["nice"] == os.nice(0) + 7 or found["nice"] == 7
+    assert found["is_idle"]
     assert str(found["tmp"]).endswith("scratch")
