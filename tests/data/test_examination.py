@@ -1,6 +1,7 @@
 """What a service keeps of a file, asked without the child: report, edits, tokens, summary; and rows as a page shows."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,14 @@ def file(tmp_path: Path) -> Path:
 
 def found(file: Path, *edits: Edit, fixes: tuple[str, ...] = (), seconds: float = 60.0) -> dict[str, list[Any]]:
     wanted = Wanted(Overlay(fingerprint(file), edits), fixes, None, STARTER, seconds)
-    parts: dict[str, list[Any]] = {
-        "edits": [],
-        "problems": [],
-        "rows": [],
-        "tokens": [],
-        "summary": [],
-        "has_all_rows": [],
-    }
-    for part in examine(file, ReadOptions(), "faq.csv", wanted):
+    return joined(examine(file, ReadOptions(), "faq.csv", wanted))
+
+
+def joined(sent: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
+    """The pieces of each part put together."""
+    names = ("edits", "problems", "rows", "tokens", "summary", "has_all_rows")
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    for part in sent:
         for name, value in part.items():
             parts[name] += value if isinstance(value, list) else [value]
     return parts
@@ -116,17 +116,7 @@ def test_the_child_sends_the_same(file: Path) -> None:
         "language": "en",
         "scratch": str(file.parent),
     }
-    parts: dict[str, list[Any]] = {
-        "edits": [],
-        "problems": [],
-        "rows": [],
-        "tokens": [],
-        "summary": [],
-        "has_all_rows": [],
-    }
-    for part in run_in_child("examine", arguments, Limits(file_bytes=1 << 20)):
-        for name, value in part.items():
-            parts[name] += value if isinstance(value, list) else [value]
+    parts = joined(run_in_child("examine", arguments, Limits(file_bytes=1 << 20)))
     assert json.loads(json.dumps(parts)) == json.loads(json.dumps(found(file, fixes=("*",))))
 
 

@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from postil.config import AdapterConfig
+from postil.data.examples import Example
 from postil.data.packing import Pack, pack_examples
 from postil.models.adapter import adapter_disabled, load_adapter, save_adapter_weights
 from postil.models.loss import head_loss, output_head, row_losses, summed_loss
 from postil.models.packed import causal_model, pack_tensors, packed_attention, packed_hidden_states, supports_packing
 from postil.testing.tiny import ARCHITECTURES
 from tests.invariants.cases import CASES, NAMES
-from tests.invariants.rows import cosine, gradients, load_tiny, make_rows, padded_loss, with_adapter
+from tests.invariants.rows import cosine, gradients, load_tiny, make_kindred_rows, make_rows, padded_loss, with_adapter
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES, ids=NAMES)
@@ -54,12 +55,19 @@ def test_a_bf16_base_packs_within_its_rounding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_split_into_packs_equals_whole(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("rows", "shares", "limit"),
+    [(make_rows(6, seed=3), False, 60), (make_kindred_rows(), True, 90)],
+    ids=["end to end", "shared"],
+)
+def test_split_into_packs_equals_whole(
+    tmp_path: Path, name: str, rows: list[Example], shares: bool, limit: int
+) -> None:
     model = with_adapter(load_tiny(tmp_path, name))
-    rows = make_rows(6, seed=3)
     results = []
-    for limit in (10_000, 60):
-        packs = [pack_tensors(pack) for pack in pack_examples(rows, limit)]
+    for most in (10_000, limit):
+        packs = [pack_tensors(pack) for pack in pack_examples(rows, most, shares=shares)]
+        assert all(pack.num_laid_tokens <= most for pack in packs)
         with packed_attention(model):
             losses = [summed_loss(model, pack) for pack in packs]
             for loss in losses:

@@ -8,13 +8,12 @@ from torch import nn
 
 from postil.config import AdapterConfig
 from postil.data.examples import IGNORED, Example
-from postil.data.packing import Pack, pack_examples
+from postil.data.packing import Pack
 from postil.models.adapter import has_dropout
 from postil.models.loss import row_losses, summed_loss
 from postil.models.packed import PackTensors, pack_tensors, packed_attention, shares_beginnings
 from postil.models.packed_attention import CannotPackError
 from postil.models.scoring import heldout_losses
-from postil.testing.tiny import ARCHITECTURES
 from tests.invariants.cases import CASES, LENGTH_DEPENDENT, NAMES
 from tests.invariants.rows import cosine, gradients, load_tiny, make_kindred_rows, padded_loss, with_adapter
 
@@ -57,25 +56,6 @@ def test_shared_equals_one_by_one(
     assert cosine(found, expected) > 0.99999
     assert float((found - expected).norm() / expected.norm()) < 1e-4
     assert per_row == pytest.approx([row.item() for row in alone], rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_shared_in_several_packs_equals_whole(tmp_path: Path, name: str) -> None:
-    model = with_adapter(load_tiny(tmp_path, name))
-    rows = make_kindred_rows()
-    results = []
-    for limit in (10_000, 90):
-        packs = [pack_tensors(pack) for pack in pack_examples(rows, limit, shares=True)]
-        assert all(pack.num_laid_tokens <= limit for pack in packs)
-        with packed_attention(model):
-            losses = [summed_loss(model, pack) for pack in packs]
-            for loss in losses:
-                loss.backward()
-        results.append((len(packs), sum(loss.item() for loss in losses), gradients(model)))
-    (one, whole_loss, whole), (several, split_loss, split) = results
-    assert one == 1 and several > 2
-    assert split_loss == pytest.approx(whole_loss, rel=1e-6)
-    assert cosine(split, whole) > 0.99999
 
 
 def test_a_bf16_base_shares_within_its_rounding(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 6, 10, 28
 _FEWEST_POINTS = 2
 _MOST_TICKS = 4
 _POINTS_OF_WINDOW = 20
-"""Of so many points of the whole line one more on either side is averaged: a short line is drawn as it is."""
+"""For so many points that are there, one more on either side is averaged: a short line is drawn as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def learning_chart(progress: Mapping[str, Any]) -> Chart | None:
         return None
     steps = max(progress.get("steps") or 0, train[-1][0], *(point[0] for point in heldout))
     losses = [loss for _, loss, _ in train]
-    smooth = _smoothed(losses, reach=round(len(losses) * steps / train[-1][0]) // _POINTS_OF_WINDOW)
+    smooth = _smoothed(losses, reach=len(losses) // _POINTS_OF_WINDOW)
     top, ticks = _scale(max(*losses, *(loss for _, loss in heldout)))
 
     def x(step: float) -> float:

@@ -63,6 +63,8 @@ def test_a_loss_of_nothing_is_drawn_at_the_bottom() -> None:
 def test_the_smooth_line_follows_the_real_one_and_the_sentence_says_where_it_ends() -> None:
     short = chart_of(*(4 * 0.75**step for step in range(12)))
     assert short.smooth == short.raw and short.summary.endswith("from 4 to 0.17.")
+    begun = chart_of(4.0, 1.0, 0.2, steps=300)  # of a long run that has just begun the line is short as well
+    assert begun.smooth == begun.raw and begun.summary.endswith("from 4 to 0.2.")
     falling = [4 * 0.95**step + (0.3 if step % 2 else -0.3) for step in range(100)]
     chart = chart_of(*falling, heldout=((100, 0.5),))
     raw, smooth = points(chart.raw), points(chart.smooth)
