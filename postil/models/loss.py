@@ -3,7 +3,8 @@
     hidden (T, d) -> rows at predicting positions (N, d) -> chunks -> logits -> sum of -log p(target)
 
 A frozen head needs no gradient of its own weights, only of its input. That one is computed together with the loss, a
-chunk at a time, so that never more than one chunk of logits is in memory; backward multiplies it by a number.
+chunk at a time, so that never more than one chunk of logits is in memory; backward multiplies it by a number. What lies
+between the chunk's two products (softmax, loss, slope) is computed in fp32, a slice at a time, in place of the logits.
 A head that is trained itself takes the ordinary differentiable way, recomputed chunk by chunk.
 """
 
@@ -31,6 +32,7 @@ from postil.models.packed import (
 from postil.models.packed_attention import PACKED
 
 CHUNK_LOGITS = 8_000_000  # 32 MB in fp32
+SLICE_LOGITS = 1_000_000
 MIN_CHUNK_ROWS = 160  # fewer positions at once would wait for the head's weights more than they compute
 
 
@@ -174,20 +176,10 @@ class _SummedLoss(torch.autograd.Function):
         num_chunks = max(1, math.ceil(len(hidden) / chunk_rows))
         chunk_rows = max(1, math.ceil(len(hidden) / num_chunks))  # of one size
         for rows, wanted in zip(torch.split(hidden, chunk_rows), torch.split(targets, chunk_rows), strict=True):
-            logits = F.linear(rows, weight, bias).float()
-            squeezed = _shape_logits(logits, scale, softcap)
-            chosen = logits.gather(1, wanted[:, None])
-            peak = logits.amax(-1, keepdim=True)
-            slope = torch.softmax(logits, -1, out=logits)  # probabilities, in place of the logits
-            # the normalizer from the likeliest token, whose probability is never small
-            total += (peak - slope.amax(-1, keepdim=True).log() - chosen).sum()
+            logits = F.linear(rows, weight, bias)
+            total += _losses_to_slopes(logits, wanted, scale, softcap)
             if wants_gradient:
-                slope.scatter_add_(1, wanted[:, None], torch.full_like(chosen, -1.0))
-                if squeezed is not None:
-                    slope *= 1 - squeezed.square()
-                if scale != 1.0:
-                    slope *= scale
-                gradients.append(slope.to(weight.dtype) @ weight)
+                gradients.append(logits @ weight)
         ctx.gradient = torch.cat(gradients) if gradients else None
         return total
 
@@ -195,6 +187,36 @@ class _SummedLoss(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         gradient = None if ctx.gradient is None else ctx.gradient * upstream[0].to(ctx.gradient.dtype)
         return gradient, None, None, None, None, None, None
+
+
+def _losses_to_slopes(logits: Tensor, targets: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """The loss of a chunk; its logits are replaced by the loss's gradient with respect to them.
+
+    Args:
+        logits: (N, V) in the base's precision, before scale and softcap.
+        targets: (N,).
+
+    Returns:
+        Sum of -log p(target), fp32.
+    """
+    total = torch.zeros((), dtype=torch.float32, device=logits.device)
+    slice_rows = max(1, SLICE_LOGITS // logits.shape[1])
+    for part, wanted in zip(torch.split(logits, slice_rows), torch.split(targets, slice_rows), strict=True):
+        precise = part.float()  # fp32 logits themselves, or a copy
+        squeezed = _shape_logits(precise, scale, softcap)
+        chosen = precise.gather(1, wanted[:, None])
+        peak = precise.amax(-1, keepdim=True)
+        slope = torch.softmax(precise, -1, out=precise)  # probabilities, in place of the logits
+        # the normalizer from the likeliest token, whose probability is never small
+        total += (peak - slope.amax(-1, keepdim=True).log() - chosen).sum()
+        slope.scatter_add_(1, wanted[:, None], torch.full_like(chosen, -1.0))
+        if squeezed is not None:
+            slope *= 1 - squeezed.square()
+        if scale != 1.0:
+            slope *= scale
+        if slope.dtype != part.dtype:
+            part.copy_(slope)
+    return total
 
 
 def _shape_logits(logits: Tensor, scale: float, softcap: float | None) -> Tensor | None:
