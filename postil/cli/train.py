@@ -1,6 +1,7 @@
 """`postil train`: from a file of questions and answers to a tested adapter."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from postil.cli.run_view import RunView, show_evaluation
 from postil.cli.screen import Screen, duration, open_screen, shell_line, show_problems
 from postil.cli.stopping import stop_on_signals
 from postil.config import RunConfig, load_config, parse_assignments, setting_paths
-from postil.errors import DataError, MissingInputError, PostilError, UsageError
+from postil.errors import DataError, MissingInputError, PostilError, TryAgainError, UsageError
 from postil.language import current_language, say
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Trains an adapter and measures it."""
+    if int(os.environ.get("RANK", "0")) > 0:  # of a torchrun
+        _help_first()
+        return
     flags = {
         "data.file": None if file is None else str(file),
         "data.drop_bad": drop_bad or None,
@@ -91,6 +95,19 @@ def train(
     result = _train_or_ask(chosen, screen, resume=resume, samples=samples)
     show_result(screen, result, Path(chosen.data.file))
     screen.result(result.as_dict())
+
+
+def _help_first() -> None:
+    """The part of a worker that is not the first, which speaks for all."""
+    from postil.recipes.helping import help_train
+    from postil.training.workers import joined_workers
+
+    try:
+        with joined_workers() as workers:
+            help_train(workers)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise TryAgainError("cli.train.first_gone", reason=reason) from error
 
 
 def show_finished(screen: Screen, config: RunConfig) -> bool:
@@ -146,12 +163,14 @@ def run_road(config: RunConfig, screen: Screen, *, resume: bool = False, samples
             with stop_on_signals(lambda: screen.say("cli.train.stopping", "yellow")) as flag:
                 screen.note("cli.phase.start", "dim")
                 from postil.recipes.lora_sft import train_lora
+                from postil.training.workers import joined_workers
 
                 def report(event: Any) -> None:
                     view.report(event)
                     flag.can_finish_step = view.is_training
 
-                return train_lora(config, report, flag.asked, resume=resume)
+                with joined_workers() as workers:
+                    return train_lora(config, report, flag.asked, resume=resume, workers=workers)
         except BaseException as error:
             if command := _command_to_go_on(view, config, error):
                 error.add_note(command)  # printed with the error, as the last line

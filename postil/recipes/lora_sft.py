@@ -37,6 +37,7 @@ from postil.recipes.defaults import resolve_config
 from postil.recipes.estimating import estimated, find_grade, report_advice
 from postil.recipes.facts import base_facts, data_facts
 from postil.recipes.fitting import fit_pack
+from postil.recipes.helping import hand_out_rows, hand_out_settings
 from postil.recipes.prepare import open_prepared, open_records, tokenize_split, validate_records
 from postil.recipes.reporting import heldout_probe, report_data, report_model, report_split, report_tokens
 from postil.recipes.result import RunResult, config_hash, publish_adapter
@@ -45,6 +46,7 @@ from postil.recipes.run_folder import open_run, recorded, settle_chat_format, wr
 from postil.recipes.trackers import tracked
 from postil.training.checkpoint import checkpoint_steps
 from postil.training.loop import train_adapter
+from postil.training.workers import ALONE, Workers
 
 
 def train_lora(
@@ -55,6 +57,7 @@ def train_lora(
     resume: bool = False,
     is_locked: bool = False,
     save_seconds: float = math.inf,
+    workers: Workers = ALONE,
 ) -> RunResult:
     """Trains an adapter on a file and measures it.
 
@@ -65,6 +68,7 @@ def train_lora(
         resume: go on in `config.output.dir` with the settings that its run began with.
         is_locked: this process holds the folder's lock already, from the one that started it.
         save_seconds: as `train_adapter`.
+        workers: who trains with us; this process is the first of them, the others call `help_train`.
 
     Raises:
         DataError: the data cannot train; every problem is listed in it.
@@ -76,6 +80,7 @@ def train_lora(
     if config.data.file is None and not resume:
         raise UsageError("recipes.no_file")
     folder, config = open_run(config, resume)
+    hand_out_settings(workers, config)
     source = Path(config.data.file or "")
     with recorded(folder, report, resume, is_locked=is_locked) as record, tracked(config, folder, record) as report:
         if is_prepared(source):
@@ -115,6 +120,7 @@ def train_lora(
         probe = heldout_probe(model, base, kept, heldout.examples, config, report)
         if probe is not None and config.evaluation.num_samples and not checkpoint_steps(folder.path):
             probe(0)  # an adapter that has learned nothing answers as its base
+        hand_out_rows(workers, config, train.examples)
         trained = train_adapter(
             model,
             train.examples,
@@ -128,6 +134,7 @@ def train_lora(
             evaluate_every=config.evaluation.evaluate_every or 1,
             resume=resume,
             save_seconds=save_seconds,
+            workers=workers,
         )
 
         report(PhaseStarted(phase="save"))

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from postil.data.examples import Example
+from postil.data.examples import IGNORED, Example
 from postil.data.packing import pack_examples
 from postil.models.packed import PackTensors, pack_tensors
 from postil.problems import Place
@@ -19,13 +19,15 @@ class StepBatch:
     Args:
         step: counted from 1.
         rows: all of them, in order.
-        packs: the same, computed one after the other; their gradients are summed.
+        own_rows: those that this process computes: all of them, or a worker's part.
+        packs: the own rows, computed one after the other; their gradients are summed.
         max_tokens_per_pack: what they were packed to.
         shares: as `make_batches`.
     """
 
     step: int
     rows: tuple[Example, ...]
+    own_rows: tuple[Example, ...]
     packs: tuple[PackTensors, ...]
     max_tokens_per_pack: int
     shares: bool
@@ -39,22 +41,23 @@ class StepBatch:
         """The same rows in packs of at most this many tokens."""
         if max_tokens >= self.max_tokens_per_pack:
             return self
-        return pack_step(self.step, self.rows, max_tokens, self.shares)
+        packs = _packs(self.own_rows, max_tokens, self.shares)
+        return replace(self, packs=packs, max_tokens_per_pack=max_tokens)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of its rows."""
-        return sum(p.num_tokens for p in self.packs)
+        """Tokens of all its rows."""
+        return sum(len(row.input_ids) for row in self.rows)
 
     @property
     def num_laid_tokens(self) -> int:
-        """Tokens computed: fewer where rows share their beginning."""
+        """Tokens that this process computes: fewer where rows share their beginning."""
         return sum(p.num_laid_tokens for p in self.packs)
 
     @property
     def num_trained_tokens(self) -> int:
-        """Tokens learned: what the step's loss is divided by."""
-        return sum(p.num_trained_tokens for p in self.packs)
+        """Tokens learned from all its rows: what the step's loss is divided by."""
+        return sum(label != IGNORED for row in self.rows for label in row.labels[1:])  # nothing predicts a first token
 
 
 def steps_per_epoch(num_rows: int, batch_rows: int) -> int:
@@ -77,6 +80,8 @@ def make_batches(
     steps: int,
     first_step: int = 0,
     shares: bool = False,
+    worker: int = 0,
+    num_workers: int = 1,
 ) -> Iterator[StepBatch]:
     """Yields the steps first_step + 1 ... steps.
 
@@ -88,6 +93,7 @@ def make_batches(
         max_tokens_per_pack: a step with more tokens to compute is split into packs of whole rows.
         first_step: steps already done; the rest is the same as in an uninterrupted run.
         shares: what rows of a pack begin with alike is computed once (see `Pack`); only where `shares_beginnings`.
+        worker, num_workers: this process among those that divide each step's rows between them.
     """
     per_epoch = steps_per_epoch(len(examples), batch_rows)
     epoch, order = -1, np.zeros(0, dtype=np.int64)
@@ -96,11 +102,17 @@ def make_batches(
             epoch = done // per_epoch
             order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(examples))
         start = done % per_epoch * batch_rows
-        rows = [examples[i] for i in order[start : start + batch_rows]]
-        yield pack_step(done + 1, tuple(rows), max_tokens_per_pack, shares)
+        rows = tuple(examples[i] for i in order[start : start + batch_rows])
+        own = rows if num_workers == 1 else _deal(rows, worker, num_workers)
+        packs = _packs(own, max_tokens_per_pack, shares)
+        yield StepBatch(done + 1, rows, own, packs, max_tokens_per_pack, shares)
 
 
-def pack_step(step: int, rows: tuple[Example, ...], max_tokens: int, shares: bool) -> StepBatch:
-    """A step's rows in packs of at most this many tokens; a longer row is a pack of its own."""
-    packs = tuple(pack_tensors(pack) for pack in pack_examples(rows, max_tokens, shares=shares))
-    return StepBatch(step, rows, packs, max_tokens, shares)
+def _deal(rows: Sequence[Example], worker: int, num_workers: int) -> tuple[Example, ...]:
+    """A worker's part: the longest rows are dealt first, so that nobody waits long for the others."""
+    return tuple(sorted(rows, key=lambda row: -len(row.input_ids))[worker::num_workers])
+
+
+def _packs(rows: tuple[Example, ...], max_tokens: int, shares: bool) -> tuple[PackTensors, ...]:
+    """Rows in packs of at most this many tokens; a longer row is a pack of its own."""
+    return tuple(pack_tensors(pack) for pack in pack_examples(rows, max_tokens, shares=shares))

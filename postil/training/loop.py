@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from postil.config import TrainingConfig
 from postil.data.examples import Example
 from postil.errors import DataError, Stopped
-from postil.events import CheckpointSaved, Pace, Report, ShouldStop, StepDone, TrainingPlanned, Warned
+from postil.events import CheckpointSaved, Pace, Report, ShouldStop, StepDone, TrainingPlanned, Warned, ignore
 from postil.language import say
 from postil.models.adapter import adapter_dropout, has_dropout
 from postil.models.devices import peak_memory_bytes
@@ -46,6 +47,7 @@ from postil.training.state import (
     optim_step,
     save_state,
 )
+from postil.training.workers import ALONE, Workers
 
 SIGINT = 2
 PLACES_NAMED = 3  # rows listed when the loss is no number any more
@@ -87,6 +89,7 @@ class _Run:
     evaluate: Evaluate | None
     evaluate_every: int
     save_seconds: float
+    workers: Workers
 
 
 @dataclass(slots=True)
@@ -126,6 +129,7 @@ def train_adapter(
     evaluate_every: int,
     resume: bool,
     save_seconds: float = math.inf,
+    workers: Workers = ALONE,
 ) -> TrainResult:
     """Trains the adapter of `model` in place.
 
@@ -140,6 +144,8 @@ def train_adapter(
         resume: go on from the newest whole checkpoint, or from the start where there is none.
         save_seconds: a checkpoint is written at least this often too, as long as that takes a twentieth of the time at
             most; when one is written decides no weight.
+        workers: who trains with us; then `run_dir`, `report`, `should_stop`, `evaluate` and `resume` are heeded on the
+            first only.
 
     Raises:
         Stopped: after saving a checkpoint; `by_signal` is SIGINT.
@@ -150,17 +156,28 @@ def train_adapter(
     rows = config.batch_rows * config.accumulation  # type: ignore[operator]
     keep_freed_memory()
     keep_few_kernels(rows)
-    torch.manual_seed(config.seed)
     output_head(model)  # a head that is not known is refused before any work
     state = make_state(model, config)
-    checkpoint = find_checkpoint(run_dir, report) if resume else None
+    checkpoint = find_checkpoint(run_dir, report) if resume and workers.is_first else None
     if checkpoint is not None:
         check_same_run(checkpoint, data_hash=data_hash, config_hash=config_hash)
         load_state(state, checkpoint.path)
+    workers.share_state(state)
     steps = config.max_steps or num_steps(len(examples), rows, config.epochs)  # type: ignore[arg-type]
     run = _Run(
-        config, steps, state.step, run_dir, data_hash, config_hash, report, evaluate, evaluate_every, save_seconds
+        config=config,
+        steps=steps,
+        first_step=state.step,
+        run_dir=run_dir,
+        data_hash=data_hash,
+        config_hash=config_hash,
+        report=report if workers.is_first else ignore,
+        evaluate=evaluate if workers.is_first else None,
+        evaluate_every=evaluate_every,
+        save_seconds=save_seconds,
+        workers=workers,
     )
+    should_stop = workers.asked_together(should_stop)
     _announce(run, model, rows, len(examples))
     batches = make_batches(
         examples,
@@ -171,6 +188,8 @@ def train_adapter(
         first_step=state.step,
         # with dropout, rows that begin alike would drop the same inputs there
         shares=not has_dropout(model) and shares_beginnings(model, max(len(e.input_ids) for e in examples)),
+        worker=workers.rank,
+        num_workers=workers.size,
     )
     clock = _Clock()
     room = first_room(model, config.max_tokens_per_pack, max(len(e.input_ids) for e in examples))  # type: ignore[arg-type]
@@ -182,7 +201,8 @@ def train_adapter(
         stopping = state.step < steps and should_stop()
         if not stopping:
             _measure_heldout(run, state)
-        if stopping or state.step % config.save_every == 0 or state.step == steps or _is_save_due(run, clock):
+        is_due = stopping or state.step % config.save_every == 0 or state.step == steps or _is_save_due(run, clock)
+        if is_due and workers.is_first:
             _save(run, state, clock)
         if stopping:
             raise Stopped("training.stopped", by_signal=SIGINT, step=state.step, steps=steps)
@@ -214,8 +234,10 @@ def _warn(run: _Run, key: str, **values: str) -> None:
 def _train_step(run: _Run, state: TrainingState, batch: StepBatch, room: Room, clock: _Clock) -> None:
     started = time.perf_counter()
     config = run.config
+    torch.manual_seed(_seed_of(run, batch.step))
     with adapter_dropout(state.model), packed_attention(state.model), fused_lora(state.model):
         found = forward_backward_within(state, batch, room, run.report)
+    found = run.workers.sum_step(state.parameters, found)
     rate = learning_rate_at(batch.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)  # type: ignore[arg-type]
     norm = optim_step(state, rate) if math.isfinite(found.loss) else math.nan
     if not math.isfinite(norm):
@@ -234,6 +256,11 @@ def _train_step(run: _Run, state: TrainingState, batch: StepBatch, room: Room, c
         run.report(Pace(step=state.step, steps=run.steps, seconds=clock.tell()))
     if steps_done == 1:  # warm-up says nothing about the steps to come
         clock.started_at = time.perf_counter()
+
+
+def _seed_of(run: _Run, step: int) -> int:
+    """What is random in a step hangs on nothing that was before it, so a run that goes on drops the same inputs."""
+    return int(np.random.SeedSequence([run.config.seed, step, run.workers.rank]).generate_state(1)[0])
 
 
 def _log(
@@ -261,6 +288,7 @@ def _measure_heldout(run: _Run, state: TrainingState) -> None:
     step = state.step
     due = step > 0 and (step % run.evaluate_every == 0 or step == run.steps)
     if run.evaluate is not None and due and step not in state.heldout_losses:
+        torch.manual_seed(_seed_of(run, step))
         state.heldout_losses[step] = run.evaluate(step)
 
 

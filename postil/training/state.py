@@ -9,7 +9,6 @@ The loss of a step is the sum over its trained tokens divided by their number, o
 step into packs changes nothing.
 """
 
-import base64
 import json
 import math
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import nn
 
 from postil.config import TrainingConfig
 from postil.models.adapter import adapter_state, load_adapter_state, trainable_parameters
@@ -124,7 +123,6 @@ def save_state(state: TrainingState, directory: Path) -> None:
         "tokens": state.tokens,
         "trained_tokens": state.trained_tokens,
         "seconds": state.seconds,
-        "random": {name: base64.b64encode(bytes(t.numpy())).decode() for name, t in _random_states().items()},
     }
     (directory / "state.json").write_text(json.dumps(cursor), encoding="utf-8")
 
@@ -142,19 +140,3 @@ def load_state(state: TrainingState, directory: Path) -> None:
     for name in ("step", "losses", "tokens", "trained_tokens", "seconds"):
         setattr(state, name, cursor[name])
     state.heldout_losses = dict(cursor["heldout_losses"])
-    for name, text in cursor["random"].items():
-        _set_random_state(name, torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8))
-
-
-def _random_states() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _set_random_state(name: str, state: Tensor) -> None:
-    if name == "cpu":
-        torch.set_rng_state(state)
-    elif torch.cuda.is_available():
-        torch.cuda.set_rng_state(state)

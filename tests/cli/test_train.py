@@ -68,7 +68,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, bool]]:
     """Stands in for the road; returns the list of its calls."""
     calls: list[tuple[RunConfig, bool]] = []
 
-    def road(config: RunConfig, report: Report, should_stop: ShouldStop, *, resume: bool = False) -> RunResult:
+    def road(config: RunConfig, report: Report, should_stop: ShouldStop, *, resume: bool, **_: object) -> RunResult:
         calls.append((config, resume))
         run_dir = Path(config.output.dir or "runs/new run")
         report_a_run(report, run_dir)
@@ -181,7 +181,7 @@ def test_speaks_chinese(shell: Shell, recipe: list[tuple[RunConfig, bool]], good
 
 
 def _road_that_raises(error: Exception, run_dir: Path) -> Recipe:
-    def road(config: RunConfig, report: Report, should_stop: ShouldStop, *, resume: bool = False) -> RunResult:
+    def road(config: RunConfig, report: Report, should_stop: ShouldStop, *, resume: bool, **_: object) -> RunResult:
         report_a_run(report, run_dir)
         raise error
 
@@ -250,7 +250,7 @@ def test_on_a_terminal_asks_once_whether_to_leave_out_bad_rows(
     seen: list[bool] = []
     place = Place("faq.csv", 3)
 
-    def road(config: RunConfig, report: Report, should_stop: ShouldStop, *, resume: bool = False) -> RunResult:
+    def road(config: RunConfig, report: Report, should_stop: ShouldStop, *, resume: bool, **_: object) -> RunResult:
         seen.append(config.data.drop_bad)
         if not config.data.drop_bad:
             raise DataError("cli.train.no_file", problems=[Problem("missing_answer", "error", place)])
