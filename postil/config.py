@@ -100,6 +100,10 @@ class ModelConfig(_Part):
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Precision of the base model; auto is bf16 where the device has it, else fp32."
     )
+    quantization: Literal["none", "8bit", "4bit"] = Field(
+        "none",
+        description="Hold the base's linear layers in 8 or 4 bits (bitsandbytes): far less memory, slower, less exact.",
+    )
 
 
 class AdapterConfig(_Part):

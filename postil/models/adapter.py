@@ -98,9 +98,9 @@ def _target_layers(base_model: PreTrainedModel, targets: tuple[str, ...] | str) 
 
 
 def _refuse_impossible(base_model: PreTrainedModel, config: AdapterConfig, targets: dict[str, nn.Module]) -> None:
-    name, side = min(((n, min(_weight(m).shape)) for n, m in targets.items()), key=lambda pair: pair[1])
+    name, side = min(((n, _shorter_side(m)) for n, m in targets.items()), key=lambda pair: pair[1])
     quantized = [n for n, m in targets.items() if not _weight(m).is_floating_point()]
-    if config.used_rank > side and not quantized:  # packed 4-bit weights do not show their sides
+    if config.used_rank > side:
         raise UsageError("adapter.rank_too_large", rank=config.used_rank, module=name, side=side)
     start = f"init={config.init}" if config.init in START_METHODS else None
     dtype = str(base_model.dtype).removeprefix("torch.")
@@ -115,6 +115,12 @@ def _refuse_impossible(base_model: PreTrainedModel, config: AdapterConfig, targe
     for first, second, clash in pairs:
         if first and clash:
             raise UsageError("adapter.cannot_combine", first=first, second=second)
+
+
+def _shorter_side(module: nn.Module) -> int:
+    if isinstance(module, nn.Linear):  # whose weights, packed into 4 bits, do not show their sides
+        return min(module.in_features, module.out_features)
+    return min(_weight(module).shape)
 
 
 def _weight(module: nn.Module) -> Tensor:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from postil.config import ModelConfig
 from postil.data.chat_template import ChatFormat
@@ -12,10 +12,19 @@ from postil.models.base_folder import STARTER, BaseFolder, fingerprint_base, ins
 from postil.models.catalog import best_base_for, find_entry, nearest_name
 from postil.models.devices import DeviceChoice, DeviceFacts, choose_device, probe_devices
 from postil.models.hub import fetch_model
-from postil.models.memory import available_memory_bytes, bytes_to_answer, bytes_to_load, gigabytes, shape_from_config
+from postil.models.memory import (
+    available_memory_bytes,
+    bytes_to_answer,
+    bytes_to_load,
+    gigabytes,
+    shape_from_config,
+    weight_bytes,
+)
+from postil.models.quantized import check_quantization, keep_gradients, quantization_config
 from postil.models.tokenizer import HFTokenizer, load_tokenizer, quiet_transformers
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 ANSWER_CONTEXT_TOKENS = 2048
@@ -37,6 +46,7 @@ class Base:
         device: "cpu", "cuda" or "mps".
         dtype: "fp32", "bf16" or "fp16".
         family: the architecture's name, such as "qwen3".
+        quantization: how its linear layers are held: "none", "8bit" or "4bit".
         fingerprint: tells it from every other base; an adapter for another one is refused by it.
     """
 
@@ -52,6 +62,7 @@ class Base:
     hidden_size: int
     num_parameters: int
     fingerprint: str
+    quantization: str = "none"
 
     @property
     def max_length_tokens(self) -> int | None:
@@ -75,10 +86,12 @@ def load_base(config: ModelConfig) -> Base:
     _refuse_unknown_family(folder)
     facts = probe_devices()
     choice = choose_device(config.device, config.dtype, facts)
-    refuse_too_large(config.base, folder, choice, _free_bytes(choice, facts))
+    check_quantization(config.quantization, choice)
+    refuse_too_large(config.base, folder, choice, _free_bytes(choice, facts), config.quantization)
     tokenizer = load_tokenizer(path)
     chat_format = _chat_format(config.base, tokenizer)
-    model = _load_weights(folder, choice)
+    model = _load_weights(folder, choice, config.quantization)
+    is_quantized = config.quantization != "none"
     embedding: Any = model.get_input_embeddings()
     rows = int(embedding.weight.shape[0])
     if tokenizer.num_tokens > rows:
@@ -94,7 +107,9 @@ def load_base(config: ModelConfig) -> Base:
         dtype=choice.dtype,
         family=folder.family,
         hidden_size=int(model.config.get_text_config().hidden_size),
-        num_parameters=sum(p.numel() for p in model.parameters()),
+        # packed weights do not tell how many they are
+        num_parameters=folder.num_parameters if is_quantized else sum(p.numel() for p in model.parameters()),
+        quantization=config.quantization,
         fingerprint=fingerprint_base(folder),
     )
 
@@ -153,22 +168,26 @@ def find_base(config: ModelConfig) -> tuple[Path, str | None]:
     return path, path.name if _COMMIT.fullmatch(path.name) else config.revision
 
 
-def refuse_too_large(name: str, folder: BaseFolder, choice: DeviceChoice, free_bytes: int) -> None:
+def refuse_too_large(
+    name: str, folder: BaseFolder, choice: DeviceChoice, free_bytes: int, quantization: str = "none"
+) -> None:
     """Refuses a base whose weights and one conversation do not fit into memory, before it is loaded.
 
     Args:
         name: the base as the user named it.
         free_bytes: what is to be had on the chosen device.
+        quantization: of the linear layers; heeded where the shape is known.
 
     Raises:
         UnavailableError: says how much is needed, how much there is, and which base fits.
     """
     shape = shape_from_config(folder.config)
-    weight_bytes = folder.num_parameters * choice.dtype_bytes
-    needed = bytes_to_load(weight_bytes)
+    needed = bytes_to_load(folder.num_parameters * choice.dtype_bytes)
+    if shape is not None and quantization != "none":
+        needed = bytes_to_load(weight_bytes(shape, choice.dtype_bytes, quantization))
     if shape is not None:
         context = min(ANSWER_CONTEXT_TOKENS, shape.context_tokens)
-        needed = max(needed, bytes_to_answer(shape, context, choice.dtype_bytes))
+        needed = max(needed, bytes_to_answer(shape, context, choice.dtype_bytes, quantization))
     if needed > free_bytes:
         fitting = best_base_for(free_bytes, choice.dtype_bytes, choice.device)
         raise UnavailableError(
@@ -197,7 +216,7 @@ def _chat_format(name: str, tokenizer: HFTokenizer) -> ChatFormat:
     return ChatFormat.from_tokenizer(tokenizer, name=Path(name).name)
 
 
-def _load_weights(folder: BaseFolder, choice: DeviceChoice) -> "PreTrainedModel":
+def _load_weights(folder: BaseFolder, choice: DeviceChoice, quantization: str) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -207,6 +226,7 @@ def _load_weights(folder: BaseFolder, choice: DeviceChoice) -> "PreTrainedModel"
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(folder.path),
                 dtype=dtypes[choice.dtype],
+                **_placed(quantization, choice, dtypes[choice.dtype]),
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -223,5 +243,23 @@ def _load_weights(folder: BaseFolder, choice: DeviceChoice) -> "PreTrainedModel"
         raise DataError("models.missing_weights", path=folder.path, names=", ".join(missing[:3]), num=len(missing))
     model.requires_grad_(False)
     model.eval()
-    result: PreTrainedModel = model.to(choice.device)
-    return result
+    if broken := [name for name, weight in model.named_parameters() if not _is_finite(weight)]:
+        raise DataError("models.not_finite", path=folder.path, names=", ".join(broken[:3]), num=len(broken))
+    if quantization != "none":
+        keep_gradients(model)
+        return cast("PreTrainedModel", model)
+    return cast("PreTrainedModel", model.to(choice.device))
+
+
+def _is_finite(weight: "torch.Tensor") -> bool:
+    """False where a number is NaN or infinite: their sum is none either, and takes no memory."""
+    import torch
+
+    return not weight.is_floating_point() or bool(weight.sum(dtype=torch.float32).isfinite())
+
+
+def _placed(quantization: str, choice: DeviceChoice, dtype: "torch.dtype") -> dict[str, Any]:
+    """Quantized weights are made on the device where they stay."""
+    if quantization == "none":
+        return {}
+    return {"quantization_config": quantization_config(quantization, dtype), "device_map": {"": choice.device}}

@@ -23,6 +23,10 @@ KERNEL_BYTES = 1_000_000
 making and dropping them leaves between the larger blocks of the steps (docs/results/demo.md)."""
 
 
+LINEAR_BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
+"""Of one weight of a quantized linear layer: 4 bits, and a scale in fp32 for each block of 64 (bitsandbytes' NF4)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelShape:
     """The numbers that decide a decoder's size.
@@ -59,12 +63,23 @@ class ModelShape:
         return self.layers * layer + self.vocab * self.hidden * (1 if self.tied else 2)
 
 
+def weight_bytes(shape: ModelShape, dtype_bytes: int, quantization: str = "none") -> int:
+    """The base's weights; quantized are the layers' linear ones, while embedding and head stay as they are.
+
+    Args:
+        quantization: "none", "8bit" or "4bit".
+    """
+    linear = shape.layers * sum(i * o for i, o in shape.linears)
+    kept = shape.num_parameters - linear
+    return int(linear * LINEAR_BYTES.get(quantization, dtype_bytes)) + kept * dtype_bytes
+
+
 def bytes_to_load(weight_bytes: int) -> int:
     """Memory for weights alone, running program included: the least that any use of a base takes."""
     return RUNTIME_BYTES + int(weight_bytes * MARGIN)
 
 
-def bytes_to_answer(shape: ModelShape, context_tokens: int, dtype_bytes: int) -> int:
+def bytes_to_answer(shape: ModelShape, context_tokens: int, dtype_bytes: int, quantization: str = "none") -> int:
     """Peak memory of answering one conversation.
 
         runtime + 1.1 (weights + cache + prompt + logits)
@@ -75,10 +90,11 @@ def bytes_to_answer(shape: ModelShape, context_tokens: int, dtype_bytes: int) ->
     Args:
         context_tokens: prompt and answer together.
         dtype_bytes: of one weight: 4 for fp32, 2 for bf16 and fp16.
+        quantization: as `weight_bytes`.
     """
     cache = 2 * shape.layers * shape.kv_heads * shape.head_dim * dtype_bytes * context_tokens
     prompt = (3 * shape.intermediate + 8 * shape.hidden) * dtype_bytes * context_tokens
-    weights = shape.num_parameters * dtype_bytes
+    weights = weight_bytes(shape, dtype_bytes, quantization)
     return RUNTIME_BYTES + int(MARGIN * (weights + cache + prompt + 2 * shape.vocab * 4))
 
 
@@ -90,6 +106,7 @@ def bytes_to_train(
     *,
     is_fused: bool = False,
     recomputes: bool = False,
+    quantization: str = "none",
 ) -> int:
     """Peak memory of a training step with LoRA on every linear layer.
 
@@ -103,8 +120,9 @@ def bytes_to_train(
         dtype_bytes: of one base weight and activation.
         is_fused: the adapter is plain LoRA and is computed by `fused_lora.py`.
         recomputes: layers keep their input only (`recompute.py`).
+        quantization: of the linear layers' weights; activations stay in `dtype_bytes`.
     """
-    weights = shape.num_parameters * dtype_bytes
+    weights = weight_bytes(shape, dtype_bytes, quantization)
     adapter = 16 * rank * shape.layers * sum(i + o for i, o in shape.linears)
     head = head_bytes(shape, tokens_per_pack)
     activations = activation_bytes(shape, rank, tokens_per_pack, dtype_bytes, is_fused=is_fused)

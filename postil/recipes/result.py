@@ -31,6 +31,8 @@ _NOT_HASHED_TRAINING = {"log_every", "save_every", "keep", "preset", "max_tokens
 def config_hash(config: RunConfig) -> str:
     """sha256 of the settings that decide the weights."""
     values = config.model_dump(mode="json", exclude=_NOT_HASHED | {"data"})
+    if values["model"]["quantization"] == "none":  # runs that began before there was this setting go on
+        del values["model"]["quantization"]
     values["training"] = {k: v for k, v in values["training"].items() if k not in _NOT_HASHED_TRAINING}
     values["data"] = config.data.model_dump(mode="json", exclude={"file", "name", "overlay", "drop_bad", "kind"})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

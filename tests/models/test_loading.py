@@ -139,6 +139,19 @@ def test_weights_that_lack_tensors_are_not_filled_with_noise(folder: Path) -> No
     assert name in error.message
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(folder: Path, value: float) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    tensors[name][3, 5] = value
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    error = refusal(folder)
+    assert isinstance(error, DataError)
+    assert error.key == "models.not_finite"
+    assert name in error.message
+    assert error.hint
+
+
 def test_weights_of_another_shape(folder: Path) -> None:
     change_json(folder / "config.json", intermediate_size=128)
     assert isinstance(refusal(folder), DataError)
