@@ -33,10 +33,12 @@ services: $(BIN)/python
 	$(BIN)/python -m tools.services install
 
 # Twenty thousand broken files, read as `postil check` reads, at most half an hour (tools/fuzz); then 500 random kills
-# of runs, supervisor, zygote and web, at most an hour (tools/crash.py).
+# of runs, supervisor, zygote and web, at most an hour (tools/crash.py), and 500 aimed at steps, checkpoints and resuming,
+# minutes (tools/crash_training.py).
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.fuzz
 	$(BIN)/python -m tools.crash --kills 500
+	$(BIN)/python -m tools.crash_training --kills 500
 
 # Pictures of every page, in both languages and themes, narrow and wide (tools/screens.py).
 screens: $(VENV)/.installed-dev
