@@ -49,7 +49,7 @@ bench-environments: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.environments
 
 # The headline against both and against transformers' Trainer: an hour and more on two cores that do nothing else.
-ARMS := plain,plain_dynamic,trl,trl_tuned,llamafactory,llamafactory_packed,postil
+ARMS := plain,plain_dynamic,trl,trl_tuned,llamafactory,llamafactory_packed,postil,postil_recomputed
 bench-step: bench-environments
 	$(BIN)/python -m benchmarks.step --benchmark B1 --arms $(ARMS) --json build/bench/B1.json
 	$(BIN)/python -m benchmarks.step --benchmark B2 --arms $(ARMS) --json build/bench/B2.json

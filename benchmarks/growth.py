@@ -1,10 +1,11 @@
 """B10: how time and memory grow with rows, tokens of a step and rank, on the starter.
 
-    python -m benchmarks.growth [rows tokens rank] [--most-rows 100000] [--json FILE]
+    python -m benchmarks.growth [rows tokens rank workers] [--most-rows 100000] [--json FILE]
 
     rows      a file is read, checked, split and tokenized, and the batches of an epoch are made
     tokens    steps of 8 to 128 rows, all computed at once
     rank      steps of 32 rows, ranks 4 to 64, beyond which the starter's weights are no wider
+    workers   steps of 32 rows by one process and by as many as there are cores, up to four, of one thread each
 
 Each cell is a process of its own. Linear is told as the exponent of a power law between the largest cell and one a
 tenth of it (rows), or between the two largest cells.
@@ -13,6 +14,7 @@ tenth of it (rows), or between the two largest cells.
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.arms.recording import Figures, keep_freed_memory, peak_bytes
 from benchmarks.data_room import write_jsonl
@@ -28,6 +31,9 @@ from benchmarks.flops import num_threads
 from benchmarks.step import arm_environment
 from benchmarks.workload import ROOT
 from postil.config import RunConfig
+
+if TYPE_CHECKING:
+    from postil.training.workers import Workers
 
 PACK, STEP_ROWS, STEPS = 1 << 17, (8, 16, 32, 64, 128), 4
 RANKS, RANK_ROWS = (4, 16, 32, 64), 32
@@ -67,7 +73,15 @@ def read_file(folder: Path, rows: int) -> Cell:
     return Cell(seconds, tokens, peak_bytes("cpu"), peak_bytes("cpu") - before)
 
 
-def train_steps(folder: Path, rows: int, rank: int) -> Cell:
+def train_together(folder: Path, rows: int, rank: int) -> Cell:
+    """The median of a few steps of all workers of a `torchrun`; the memory is this one's."""
+    from postil.training.workers import joined_workers
+
+    with joined_workers() as workers:
+        return train_steps(folder, rows, rank, workers)
+
+
+def train_steps(folder: Path, rows: int, rank: int, workers: "Workers | None" = None) -> Cell:
     """The median of a few steps."""
     import torch
 
@@ -76,7 +90,7 @@ def train_steps(folder: Path, rows: int, rank: int) -> Cell:
     from postil.models.loading import load_base
     from postil.recipes.prepare import tokenize_file
 
-    torch.set_num_threads(num_threads())
+    torch.set_num_threads(1 if workers else num_threads())
     keep_freed_memory()
     config = RunConfig().replace(
         {
@@ -94,18 +108,24 @@ def train_steps(folder: Path, rows: int, rank: int) -> Cell:
     base = load_base(config.model)
     model = add_adapter(base.model, config.adapter, 0)
     before, figures = peak_bytes("cpu"), Figures()
-    run_loop(model, examples, config.training, folder, figures)
+    run_loop(model, examples, config.training, folder, figures, workers)
+    if workers is not None and not workers.is_first:
+        raise SystemExit
     seconds = statistics.median(figures.seconds[1:])
     return Cell(seconds, round(statistics.mean(figures.tokens[1:])), peak_bytes("cpu"), peak_bytes("cpu") - before)
 
 
-CELLS = {"rows": read_file, "steps": train_steps}
+CELLS = {"rows": read_file, "steps": train_steps, "together": train_together}
 
 
-def in_process(kind: str, *numbers: int) -> Cell:
-    """A cell in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.growth", "--cell", kind, *map(str, numbers)]
-    done = subprocess.run(command, cwd=ROOT, env=arm_environment(), check=False, capture_output=True, text=True)
+def in_process(kind: str, *numbers: int, workers: int | None = None) -> Cell:
+    """A cell in a fresh process, or in as many as are asked for, with one thread each."""
+    command, environment = [sys.executable], arm_environment()
+    if workers is not None:
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
+        environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command += ["-m", "benchmarks.growth", "--cell", kind, *map(str, numbers)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{kind} {numbers}: {done.stderr[-2000:]}")
     return Cell(**json.loads(done.stdout.splitlines()[-1]))
@@ -145,6 +165,16 @@ def grow_rank() -> list[Figure]:
     ]
 
 
+def grow_workers() -> list[Figure]:
+    numbers = [n for n in (1, 2, 4) if n <= (os.cpu_count() or 1)]
+    cells = {n: in_process("together", RANK_ROWS, 16, workers=n) for n in numbers}
+    alone = cells[1].seconds
+    return [
+        Figure(f"{n} of one thread each: step of one / step", alone / cell.seconds, "x", remark=_memory(cell))
+        for n, cell in cells.items()
+    ]
+
+
 def _memory(cell: Cell) -> str:
     return (
         f"{cell.tokens:,} tokens, {cell.peak_bytes / 2**20:,.0f} MB, {cell.grown_bytes / 2**20:,.0f} MB of them grown"
@@ -153,7 +183,7 @@ def _memory(cell: Cell) -> str:
 
 def main() -> int:
     parser = parser_of(__doc__)
-    parser.add_argument("what", nargs="*", default=["rows", "tokens", "rank"], help="rows, tokens, rank; or all")
+    parser.add_argument("what", nargs="*", default=["rows", "tokens", "rank", "workers"], help="rows, tokens, rank, workers")
     parser.add_argument("--most-rows", type=int, default=100_000)
     parser.add_argument("--cell", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -163,7 +193,12 @@ def main() -> int:
             cell = CELLS[kind](Path(folder), *map(int, numbers))
         print(json.dumps(cell.__dict__))
         return 0
-    grow = {"rows": lambda: grow_rows(arguments.most_rows), "tokens": grow_steps, "rank": grow_rank}
+    grow = {
+        "rows": lambda: grow_rows(arguments.most_rows),
+        "tokens": grow_steps,
+        "rank": grow_rank,
+        "workers": grow_workers,
+    }
     if unknown := [what for what in arguments.what if what not in grow]:
         parser.error(f"no such growth: {', '.join(unknown)}; there are {', '.join(grow)}")
     figures = [figure for what in arguments.what for figure in grow[what]()]

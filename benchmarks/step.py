@@ -54,6 +54,7 @@ ARMS = {
     "llamafactory": Arm("llamafactory", "llamafactory"),
     "llamafactory_packed": Arm("llamafactory", "llamafactory"),
     "postil": Arm("postil_loop"),
+    "postil_recomputed": Arm("postil_loop"),
 }
 
 

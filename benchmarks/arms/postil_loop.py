@@ -17,7 +17,11 @@ from postil.problems import Place
 if TYPE_CHECKING:
     from peft import PeftModel
 
+    from postil.training.workers import Workers
+
 ROWS = "rows"
+RECOMPUTED = "postil_recomputed"
+"""The arm whose layers are computed again on the way back, to compare memory with programs that do that always."""
 
 
 def examples_of(rows: list[Row]) -> list[Example]:
@@ -63,19 +67,36 @@ def train(task: Task, figures: Figures) -> None:
     model = add_adapter(base.model, config.adapter, config.training.seed)
     saved = load_file(Path(task.adapter_dir) / "adapter_model.safetensors")
     load_adapter_state(model, {name.replace(".weight", f".{ADAPTER}.weight"): t for name, t in saved.items()})
+    if task.arm == RECOMPUTED:
+        recompute_always()
     run_loop(model, examples, config.training, Path(task.out_dir), figures)
 
 
+def recompute_always() -> None:
+    """As a run does whose longest row does not fit otherwise."""
+    from postil.training import loop
+    from postil.training.recovery import Room
+
+    loop.first_room = lambda model, max_tokens, longest_row: Room(max_tokens, recomputes=True)
+
+
 def run_loop(
-    model: "PeftModel", examples: list[Example], config: TrainingConfig, out_dir: Path, figures: Figures
+    model: "PeftModel",
+    examples: list[Example],
+    config: TrainingConfig,
+    out_dir: Path,
+    figures: Figures,
+    workers: "Workers | None" = None,
 ) -> None:
     """Trains and notes each step; checkpoints are thrown away.
 
     Args:
         config: resolved; logs every step.
+        workers: who trains with us, where there are any.
     """
     from postil.models.packed import causal_model, decoder_of
     from postil.training.loop import train_adapter
+    from postil.training.workers import ALONE
 
     computed: list[int] = []
 
@@ -107,6 +128,7 @@ def run_loop(
             evaluate=None,
             evaluate_every=1,
             resume=False,
+            workers=workers or ALONE,
         )
     hook.remove()
 

@@ -1,5 +1,7 @@
 """Bases in 8 and 4 bits, through the real loading code and bitsandbytes itself."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,18 @@ def test_the_memory_model_knows_what_stays_in_full_precision() -> None:
     assert bytes_to_answer(shape, 100, 2) - bytes_to_answer(shape, 100, 2, "4bit") == pytest.approx(1.1 * saved, abs=2)
     trained = bytes_to_train(shape, 16, 100, 2) - bytes_to_train(shape, 16, 100, 2, quantization="4bit")
     assert trained == pytest.approx(1.1 * saved, abs=2)
+
+
+def test_nothing_fetches_code_from_a_hub() -> None:
+    """bitsandbytes and transformers do, where a package named `kernels` is installed."""
+    program = """
+import sys, types
+sys.meta_path.insert(0, types.SimpleNamespace(find_spec=lambda name, *_: seen.append(name) if name == "kernels" else None))
+seen = []
+import postil.models.adapter
+import bitsandbytes
+assert sys.modules["kernels"] is None and not seen, seen
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "kernels" not in done.stderr
