@@ -183,7 +183,7 @@ def _memory(cell: Cell) -> str:
 
 def main() -> int:
     parser = parser_of(__doc__)
-    parser.add_argument("what", nargs="*", default=["rows", "tokens", "rank", "workers"], help="rows, tokens, rank, workers")
+    parser.add_argument("what", nargs="*", default=["rows", "tokens", "rank", "workers"], help="these four")
     parser.add_argument("--most-rows", type=int, default=100_000)
     parser.add_argument("--cell", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -83,8 +83,8 @@ MEASURED: dict[str, Measured] = {
         min_steps=MIN_STEPS,
         # Held-out loss of three role files: 14 passes 1.94, 2.58, 7.91; 6 passes 1.66, 2.23, 7.28. Of the first file's
         # trained questions 39 of 40 came back word for word after 14 passes, 18 after 6, and 36 after 9 (loss 1.79).
-        # Texts of 22 goods, each asked for in three ways (the examples of the pages): 9 passes 0.90 in Chinese and 0.05 in
-        # English, with 0 and 7 of 13 right; 15 passes 0.44 and 0.02, with 0 and 10 right.
+        # Texts of 22 goods, each asked for in three ways (the examples of the pages): 9 passes 0.90 in Chinese and 0.05
+        # in English, with 0 and 7 of 13 right; 15 passes 0.44 and 0.02, with 0 and 10 right.
         manners=("role",),
         manners_from_rows=50,
         manners_epochs=9,

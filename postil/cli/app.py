@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes the process's.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in given
+    as_json = "--json" in given and os.environ.get("RANK", "0") == "0"  # of the workers of a torchrun the first speaks
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a console that lacks a character shows "?" instead of failing
             stream.reconfigure(errors="replace")

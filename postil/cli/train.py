@@ -14,7 +14,7 @@ from postil.cli.run_view import RunView, show_evaluation
 from postil.cli.screen import Screen, duration, open_screen, shell_line, show_problems
 from postil.cli.stopping import stop_on_signals
 from postil.config import RunConfig, load_config, parse_assignments, setting_paths
-from postil.errors import DataError, MissingInputError, PostilError, TryAgainError, UsageError
+from postil.errors import DataError, MissingInputError, PostilError, UsageError
 from postil.language import current_language, say
 
 if TYPE_CHECKING:
@@ -65,9 +65,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Trains an adapter and measures it."""
-    if int(os.environ.get("RANK", "0")) > 0:  # of a torchrun
-        _help_first()
-        return
     flags = {
         "data.file": None if file is None else str(file),
         "data.drop_bad": drop_bad or None,
@@ -85,6 +82,10 @@ def train(
     if chosen.data.file is None:
         raise UsageError("cli.train.no_file")
     screen = open_screen(as_json, quiet)
+    if int(os.environ.get("RANK", "0")) > 0:  # of a torchrun
+        if not (resume and _is_finished(chosen)):
+            _help_first()
+        return
     if resume and show_finished(screen, chosen):
         return
     if not Path(chosen.data.file).exists() and not resume:  # said before the seconds that loading takes
@@ -102,18 +103,18 @@ def _help_first() -> None:
     from postil.recipes.helping import help_train
     from postil.training.workers import joined_workers
 
-    try:
-        with joined_workers() as workers:
-            help_train(workers)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise TryAgainError("cli.train.first_gone", reason=reason) from error
+    with joined_workers() as workers:
+        help_train(workers)
+
+
+def _is_finished(config: RunConfig) -> bool:
+    return bool(config.output.dir) and (Path(config.output.dir or "") / "result.json").is_file()
 
 
 def show_finished(screen: Screen, config: RunConfig) -> bool:
     """Says so when the run that should go on is complete already."""
     folder = Path(config.output.dir or "")
-    if not config.output.dir or not (folder / "result.json").is_file():
+    if not _is_finished(config):
         return False
     result = json.loads((folder / "result.json").read_text("utf-8"))
     screen.say("cli.train.finished", "bold", path=folder, steps=result["steps"])
@@ -139,7 +140,7 @@ def _train_or_ask(config: RunConfig, screen: Screen, *, resume: bool, samples: b
     try:
         return run_road(config, screen, resume=resume, samples=samples)
     except DataError as error:
-        if config.data.drop_bad or not error.problems or not screen.can_ask:
+        if config.data.drop_bad or not error.problems or not screen.can_ask or "WORLD_SIZE" in os.environ:
             raise
         show_problems(screen, error.problems, known_file=Path(config.data.file or "").name)
         bad = len({str(p.place) for p in error.problems if p.severity == "error"})

@@ -88,7 +88,9 @@ def _target_layers(base_model: PreTrainedModel, targets: tuple[str, ...] | str) 
     layers = {name: m for name, m in base_model.named_modules() if isinstance(m, _TARGETABLE)}
     if isinstance(targets, str):
         head = base_model.get_output_embeddings()
-        return {n: m for n, m in layers.items() if m is not head and not isinstance(m, nn.Embedding)}
+        decoder = set(base_model.get_decoder().modules())  # not what sees pictures, which text never reaches
+        linear = {n: m for n, m in layers.items() if m is not head and not isinstance(m, nn.Embedding)}
+        return {n: m for n, m in linear.items() if m in decoder}
     chosen = {t: {n: m for n, m in layers.items() if n == t or n.endswith(f".{t}")} for t in targets}
     unknown = [t for t, found in chosen.items() if not found]
     if unknown or not targets:
@@ -270,28 +272,27 @@ def adapter_disabled(model: nn.Module) -> Iterator[None]:
 
 def has_dropout(model: nn.Module) -> bool:
     """True when the adapter drops some of its inputs at random while it is trained."""
-    return any(isinstance(dropout, nn.Dropout) and dropout.p > 0 for dropout in _dropouts(model))
+    return bool(_dropping_layers(model))
 
 
-def _dropouts(model: nn.Module) -> list[nn.Module]:
-    return [
-        cast(nn.Module, layer.lora_dropout[ADAPTER])  # type: ignore[index]
-        for layer in model.modules()
-        if isinstance(layer, BaseTunerLayer) and ADAPTER in getattr(layer, "lora_dropout", {})
-    ]
+def _dropping_layers(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """Adapted layers, each with its dropout."""
+    layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer) and ADAPTER in getattr(m, "lora_dropout", {})]
+    pairs = [(layer, cast(nn.Module, layer.lora_dropout[ADAPTER])) for layer in layers]  # type: ignore[index]
+    return [(layer, dropout) for layer, dropout in pairs if isinstance(dropout, nn.Dropout) and dropout.p > 0]
 
 
 @contextmanager
 def adapter_dropout(model: nn.Module) -> Iterator[None]:
     """Within it the adapter's dropout works; a base in eval mode stays in it, so the base is the one that answers."""
-    dropouts = _dropouts(model)
-    for dropout in dropouts:
-        dropout.train()
+    switched = [module for pair in _dropping_layers(model) for module in pair]  # DoRA asks the layer itself
+    for module in switched:
+        module.training = True
     try:
         yield
     finally:
-        for dropout in dropouts:
-            dropout.eval()
+        for module in switched:
+            module.training = False
 
 
 @contextmanager

@@ -104,10 +104,17 @@ def probe_devices() -> DeviceFacts:
         cuda=cuda,
         cuda_bf16=cuda and torch.cuda.is_bf16_supported(including_emulation=False),
         cuda_name=torch.cuda.get_device_name() if cuda else "",
-        cuda_free_bytes=torch.cuda.mem_get_info()[0] if cuda else 0,
+        cuda_free_bytes=free_cuda_bytes() if cuda else 0,
         mps=mps,
         mps_bf16=mps and torch.backends.mps.is_macos_or_newer(14, 0),
     )
+
+
+def free_cuda_bytes() -> int:
+    """Free memory of the current GPU, with what torch has reserved there and does not use."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0]) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
 
 
 def peak_memory_bytes(device: str) -> int | None:

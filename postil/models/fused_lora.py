@@ -10,9 +10,10 @@ For the layers j of a group (q, k, v; gate, up; or one alone), with scale s:
                 [dA1; dA2 ...] = u' x
                 dB_j = s dy_j' h_j
 
-x and h are kept, nothing else: no copy of x in fp32, none for dropout. The trained matrices are fp32; what is
-multiplied is a copy of them in the base's precision, made once a pass. PEFT's layers are left as they are, so are their
-files; only their `forward` is another one within `fused_lora`. Every other variant goes on through PEFT.
+x and h are kept, and what A and B were multiplied as: no copy of x in fp32, none for dropout. The trained matrices are
+fp32; what is multiplied is a copy of them in the base's precision, made once a pass. PEFT's layers are left as they
+are, so are their files; only their `forward` is another one within `fused_lora`. Every other variant goes on through
+PEFT.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -4,6 +4,7 @@ Sizes are bytes. The formulas count what the engine keeps; `tests/models/test_me
 No torch: the web and the shell ask here before anything is loaded.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,8 @@ def shape_from_config(config: Mapping[str, Any]) -> ModelShape | None:
 def available_memory_bytes(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
     """Memory that can still be used: the machine's, or less where a container's limit (cgroup v1 or v2) says so.
 
+    The workers of a `torchrun` on this machine take equal parts.
+
     Args:
         cgroups: where the limits are mounted.
         own: which of them apply to this process.
@@ -202,7 +205,7 @@ def available_memory_bytes(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = P
         left = _left_in_group(group)
         if left is not None:
             free = min(free, left)
-    return free
+    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def gigabytes(size: int) -> str:

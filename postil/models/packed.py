@@ -244,9 +244,9 @@ def _packs_exactly(model: nn.Module) -> bool:
 def _is_same(found: Tensor, expected: Tensor) -> bool:
     """(T, hidden) both, to within rounding.
 
-    In half precision a deep model makes of two ways to add the same numbers states that are some percent apart, so there
-    each dimension is measured by how much it varies, and all of them together; whether rows see each other, which a wide
-    margin could hide, `_are_apart` finds out exactly.
+    In half precision a deep model makes of two ways to add the same numbers states that are some percent apart, so
+    there each dimension is measured by how much it varies, and all of them together; whether rows see each other, which
+    a wide margin could hide, `_are_apart` finds out exactly.
     """
     if expected.dtype == torch.float32:
         return bool((found - expected).abs().max() <= 1e-3 * expected.abs().max())
@@ -258,8 +258,8 @@ def _is_same(found: Tensor, expected: Tensor) -> bool:
 def _are_apart(inner: PreTrainedModel, ids: Tensor, positions: Tensor) -> bool:
     """True when other tokens in one row change nothing in the others.
 
-    The same shapes are computed by the same kernels, so that "nothing" is exact, but for layers of experts, whose shapes
-    depend on the tokens.
+    The same shapes are computed by the same kernels, so that "nothing" is exact, but for layers of experts, whose
+    shapes depend on the tokens.
     """
     decoder = decoder_of(inner)
     most = int(ids.max()) + 1

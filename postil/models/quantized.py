@@ -47,6 +47,12 @@ def quantization_config(quantization: str, dtype: "torch.dtype") -> "BitsAndByte
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
+def quantization_of(model: "PreTrainedModel") -> str:
+    """How a loaded model's linear layers are held: "none", "8bit" or "4bit"."""
+    kinds = {"8bit": "is_loaded_in_8bit", "4bit": "is_loaded_in_4bit"}
+    return next((kind for kind, name in kinds.items() if getattr(model, name, False)), "none")
+
+
 def keep_gradients(model: "PreTrainedModel") -> None:
     """Forbids bitsandbytes to repack 4-bit weights on a CPU.
 

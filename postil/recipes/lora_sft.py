@@ -120,7 +120,7 @@ def train_lora(
         probe = heldout_probe(model, base, kept, heldout.examples, config, report)
         if probe is not None and config.evaluation.num_samples and not checkpoint_steps(folder.path):
             probe(0)  # an adapter that has learned nothing answers as its base
-        hand_out_rows(workers, config, train.examples)
+        hand_out_rows(workers, config, base, train.examples)
         trained = train_adapter(
             model,
             train.examples,

@@ -144,16 +144,20 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path)
 
 
-def keep_checkpoints(run_dir: Path, keep: int, best_step: int | None) -> None:
+def keep_checkpoints(run_dir: Path, keep: int, best_step: int | None, newest_step: int) -> None:
     """Deletes all but the newest `keep` checkpoints and that of `best_step`.
+
+    Args:
+        newest_step: of the one just written; one of a later step was damaged when the run was taken up, and goes too.
 
     Raises:
         CannotWriteError: one cannot be deleted.
     """
     places = _places(run_dir)
+    kept = [step for step, _ in places if step <= newest_step][:keep]
     try:
-        for step, path in places[keep:]:
-            if step != best_step:
+        for step, path in places:
+            if step not in kept and step != best_step:
                 _remove(path)
     except OSError as error:
         raise CannotWriteError("training.cannot_write", path=path, reason=os_reason(error)) from error

@@ -17,7 +17,6 @@ from postil.events import CheckpointSaved, Pace, Report, ShouldStop, StepDone, T
 from postil.language import say
 from postil.models.adapter import adapter_dropout, has_dropout
 from postil.models.devices import peak_memory_bytes
-from postil.models.fused_lora import fused_lora
 from postil.models.loss import output_head
 from postil.models.packed import (
     causal_model,
@@ -234,9 +233,8 @@ def _warn(run: _Run, key: str, **values: str) -> None:
 def _train_step(run: _Run, state: TrainingState, batch: StepBatch, room: Room, clock: _Clock) -> None:
     started = time.perf_counter()
     config = run.config
-    torch.manual_seed(_seed_of(run, batch.step))
-    with adapter_dropout(state.model), packed_attention(state.model), fused_lora(state.model):
-        found = forward_backward_within(state, batch, room, run.report)
+    with adapter_dropout(state.model), packed_attention(state.model):
+        found = forward_backward_within(state, batch, room, run.report, _seed_of(run, batch.step))
     found = run.workers.sum_step(state.parameters, found)
     rate = learning_rate_at(batch.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)  # type: ignore[arg-type]
     norm = optim_step(state, rate) if math.isfinite(found.loss) else math.nan
@@ -307,7 +305,7 @@ def _save(run: _Run, state: TrainingState, clock: _Clock) -> None:
         config_hash=run.config_hash,
     )
     best = best_step(state.heldout_losses, checkpoint_steps(run.run_dir))
-    keep_checkpoints(run.run_dir, run.config.keep, best)
+    keep_checkpoints(run.run_dir, run.config.keep, best, newest_step=state.step)
     clock.saved_at = time.perf_counter()
     clock.saving_seconds = clock.saved_at - started
     run.report(
@@ -321,7 +319,7 @@ def _save(run: _Run, state: TrainingState, clock: _Clock) -> None:
 
 
 def _result(state: TrainingState, last_steps: int) -> TrainResult:
-    last_epoch = state.losses[-last_steps:]
+    last_epoch = state.losses[-last_steps:] or [math.nan]  # of a worker that joined after the last step
     return TrainResult(
         steps=state.step,
         train_loss=math.fsum(last_epoch) / len(last_epoch),

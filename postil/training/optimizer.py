@@ -70,7 +70,8 @@ def load_optimizer_state(
         DataError: moments of other parameters.
     """
     shapes = {f"exp_avg:{name}": p.shape for name, p in parameters.items()}
-    if tensors and shapes != {n: t.shape for n, t in tensors.items() if n.startswith("exp_avg:")}:
+    found = {n: t.shape for n, t in tensors.items() if n.startswith("exp_avg:")}
+    if not found.items() <= shapes.items():  # a parameter that has never had a gradient has none
         raise DataError("adapter.other_shape")
     optimizer.state.clear()
     for key, tensor in tensors.items():

@@ -4,8 +4,8 @@
     already a row at a time                     layers keep their input only and are computed again on the way back
     that too                                    the error goes on its way
 
-The rows of a step stay the same, so do its loss and its gradient; only the order of sums is another one. What was
-learned of the room stays in force until the run ends.
+The rows of a step stay the same, so do its loss and its gradient; only the order of sums is another one, and with
+dropout what is dropped. What was learned of the room stays in force until this process ends.
 """
 
 import gc
@@ -18,9 +18,11 @@ from torch import nn
 from postil.events import Report, Warned
 from postil.language import say
 from postil.models.adapter import adapter_rank
+from postil.models.devices import free_cuda_bytes
 from postil.models.fused_lora import fused_lora
 from postil.models.memory import available_memory_bytes, bytes_to_train, shape_from_config
 from postil.models.packed import causal_model
+from postil.models.quantized import quantization_of
 from postil.models.recompute import recomputed_layers
 from postil.operating_system import is_out_of_memory
 from postil.training.batches import StepBatch
@@ -54,14 +56,20 @@ def first_room(model: nn.Module, max_tokens: int, longest_row: int) -> Room:
     weight = next(inner.parameters())
     with fused_lora(model) as num_fused:
         is_fused = num_fused > 0
-    needed = bytes_to_train(shape, rank, longest_row, weight.element_size(), is_fused=is_fused)
-    free = torch.cuda.mem_get_info()[0] if weight.is_cuda else available_memory_bytes()
+    kind = quantization_of(inner)
+    needed = bytes_to_train(shape, rank, longest_row, weight.element_size(), is_fused=is_fused, quantization=kind)
+    free = free_cuda_bytes() if weight.is_cuda else available_memory_bytes()
     loaded = sum(p.numel() * p.element_size() for p in inner.parameters())
     return Room(max_tokens, recomputes=needed > free + loaded)
 
 
-def forward_backward_within(state: TrainingState, batch: StepBatch, room: Room, report: Report) -> StepLoss:
+def forward_backward_within(
+    state: TrainingState, batch: StepBatch, room: Room, report: Report, seed: int = 0
+) -> StepLoss:
     """`forward_backward` in as many packs as memory needs; `room` shrinks where it has to, and that is reported.
+
+    Args:
+        seed: of what is dropped.
 
     Raises:
         RuntimeError, MemoryError: even the least does not fit.
@@ -69,7 +77,9 @@ def forward_backward_within(state: TrainingState, batch: StepBatch, room: Room, 
     while True:
         packed = batch.within(room.max_tokens)
         try:
-            with recomputed_layers(state.model) if room.recomputes else nullcontext():
+            torch.manual_seed(seed)
+            # anew for each attempt: groups of layers hold on to results that nobody came for
+            with fused_lora(state.model), recomputed_layers(state.model) if room.recomputes else nullcontext():
                 return forward_backward(state, packed)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or not _shrink(room, packed):

@@ -69,7 +69,7 @@ def make_state(model: nn.Module, config: TrainingConfig) -> TrainingState:
 
 
 def forward_backward(state: TrainingState, batch: StepBatch) -> StepLoss:
-    """Adds the gradient of the step's mean loss to the parameters' gradients.
+    """Makes the gradient of the step's mean loss, less what other workers' rows give; none may be there before.
 
     Call it within `packed_attention(state.model)`.
     """

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, distributed, nn
 
 from postil.data.examples import Example
+from postil.errors import TryAgainError, UnavailableError
 from postil.events import ShouldStop
 from postil.problems import Place
 from postil.training.state import StepLoss, TrainingState
 
 PATIENCE = timedelta(days=1)
-"""How long the others wait while the first reads, measures or saves; a worker that dies is noticed at once."""
+"""How long the others wait while the first reads, measures or saves; where one has died, `torchrun` ends the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,44 +46,41 @@ class Workers:
         if self.size == 1:
             return text
         content = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        return bytes(self._share_tensor(content).numpy()).decode()
+        return bytes(_share_tensor(content, self.is_first).numpy()).decode()
 
     def share_rows(self, rows: Sequence[Example] = ()) -> Sequence[Example]:
         """The first worker's rows, for all; where they stand in the user's file only the first knows."""
         if self.size == 1:
             return rows
-        lengths = self._share_tensor(torch.tensor([len(row.input_ids) for row in rows], dtype=torch.int64))
-        token_ids = self._share_tensor(torch.tensor([i for row in rows for i in row.input_ids], dtype=torch.int64))
-        labels = self._share_tensor(torch.tensor([i for row in rows for i in row.labels], dtype=torch.int64))
+        columns = (
+            [len(row.input_ids) for row in rows],
+            [token for row in rows for token in row.input_ids],
+            [label for row in rows for label in row.labels],
+        )
+        shared = [_share_tensor(torch.tensor(column, dtype=torch.int64), self.is_first) for column in columns]
         if self.is_first:
             return rows
-        ends = pairwise(accumulate(lengths.tolist(), initial=0))
-        ids, trained = token_ids.tolist(), labels.tolist()
+        lengths, ids, trained = (tensor.tolist() for tensor in shared)
+        ends = pairwise(accumulate(lengths, initial=0))
         return [Example(Place(""), tuple(ids[start:end]), tuple(trained[start:end])) for start, end in ends]
 
-    def _share_tensor(self, tensor: Tensor) -> Tensor:
-        """The first worker's tensor of one dimension, on the CPU."""
-        device = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
-        length = torch.tensor([len(tensor)], device=device)
-        distributed.broadcast(length, src=0)
-        shared = tensor.to(device) if self.is_first else torch.empty(int(length), dtype=tensor.dtype, device=device)
-        distributed.broadcast(shared, src=0)
-        return shared.cpu()
-
     def share_state(self, state: TrainingState) -> None:
-        """Everybody goes on from where the first worker stands."""
+        """Everybody goes on from where the first worker stands.
+
+        Raises:
+            UnavailableError: there are more workers on this machine than GPUs that they train on.
+        """
         if self.size == 1:
             return
-        step = torch.tensor([state.step], device=_device(state.parameters))
-        distributed.broadcast(step, src=0)
-        state.step = int(step)
+        _refuse_shared_gpu(next(iter(state.parameters.values())).device)
+        state.step = int(_share_tensor(torch.tensor([state.step]), self.is_first))
         for parameter in state.parameters.values():
-            distributed.broadcast(parameter.data, src=0)
+            _broadcast(parameter.data)
             if state.step:
                 moments = state.optimizer.state[parameter]
                 for kind in ("exp_avg", "exp_avg_sq"):
                     moments.setdefault(kind, torch.zeros_like(parameter))
-                    distributed.broadcast(moments[kind], src=0)
+                    _broadcast(moments[kind])
                 moments["step"] = torch.tensor(float(state.step), device=parameter.device)
 
     def sum_step(self, parameters: Mapping[str, nn.Parameter], own: StepLoss) -> StepLoss:
@@ -102,7 +100,8 @@ class Workers:
         gradients = [p.grad for p in parameters.values() if p.grad is not None]
         loss = torch.tensor([own.loss], device=gradients[0].device)
         everything = torch.cat([*(g.flatten() for g in gradients), loss])
-        distributed.all_reduce(everything)
+        with _others():
+            distributed.all_reduce(everything)
         *summed, total = everything.split([g.numel() for g in gradients] + [1])
         torch._foreach_copy_(gradients, [s.view_as(g) for s, g in zip(summed, gradients, strict=True)])
         return replace(own, loss=float(total))
@@ -121,8 +120,38 @@ class Workers:
 ALONE = Workers()
 
 
-def _device(parameters: Mapping[str, nn.Parameter]) -> torch.device:
-    return next(iter(parameters.values())).device
+@contextmanager
+def _others() -> Iterator[None]:
+    """Around whatever needs all workers.
+
+    Raises:
+        TryAgainError: one of them is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise TryAgainError("training.worker_gone", reason=str(error).splitlines()[0]) from error
+
+
+def _broadcast(tensor: Tensor) -> None:
+    """The first worker's numbers, in place."""
+    with _others():
+        distributed.broadcast(tensor, src=0)
+
+
+def _share_tensor(tensor: Tensor, is_first: bool) -> Tensor:
+    """The first worker's tensor of one dimension, on the CPU."""
+    length = torch.tensor([len(tensor)])
+    _broadcast(length)
+    shared = tensor if is_first else torch.empty(int(length), dtype=tensor.dtype)
+    _broadcast(shared)
+    return shared
+
+
+def _refuse_shared_gpu(device: torch.device) -> None:
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device.type == "cuda" and here > torch.cuda.device_count():
+        raise UnavailableError("training.too_few_gpus", workers=here, gpus=torch.cuda.device_count())
 
 
 @contextmanager
@@ -130,15 +159,17 @@ def joined_workers() -> Iterator[Workers]:
     """Meets the other processes of a `torchrun`; alone without one. Each takes the GPU of its number, where there are.
 
     Raises:
-        RuntimeError: the others are not to be reached.
+        TryAgainError: the others are not to be reached.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or not distributed.is_available():
         yield ALONE
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    has_gpus, own = torch.cuda.is_available(), int(os.environ.get("LOCAL_RANK", "0"))
+    if has_gpus and own < torch.cuda.device_count():
+        torch.cuda.set_device(own)
+    with _others():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", timeout=PATIENCE)
     try:
         yield Workers(distributed.get_rank(), size)
     finally:

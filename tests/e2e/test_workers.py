@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -19,7 +20,12 @@ ROWS = "question,answer\n" + "".join(f"What is item {n}?,It is number {n} of our
 def start(folder: Path, out: str, steps: int, *more: str, together: bool = True) -> "subprocess.Popen[str]":
     """`postil train` on the starter, by two workers or by one."""
     (folder / "shop.csv").write_text(ROWS, "utf-8")
-    settings = (f"training.max_steps={steps}", "training.save_every=2", "evaluation.max_answers=2", "model.dtype=fp32")
+    settings = (
+        f"training.max_steps={steps}",
+        "training.save_every=1000000",
+        "evaluation.max_answers=2",
+        "model.dtype=fp32",
+    )
     command = [
         sys.executable,
         "-m",
@@ -52,34 +58,57 @@ def test_two_workers_make_the_adapter_of_one(tmp_path: Path) -> None:
     assert two["heldout_loss_tuned"] == pytest.approx(one["heldout_loss_tuned"], abs=1e-3)
     weights = [load_file(tmp_path / out / "adapter" / "adapter_model.safetensors") for out in ("two", "one")]
     assert weights[0].keys() == weights[1].keys()
+    apart, whole = (
+        sum(float(t.float().square().sum()) for t in found) ** 0.5
+        for found in ([weights[0][n] - weights[1][n] for n in weights[1]], weights[1].values())
+    )
+    assert apart < 0.02 * whole
     steps = [json.loads(line) for line in (tmp_path / "two" / "events.jsonl").read_text("utf-8").splitlines()]
     assert [e["step"] for e in steps if e["event"] in ("step", "pace")] == [1, 2, 3, 4]  # told by the first alone
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.timeout(600)
-def test_a_signal_stops_both_and_the_run_goes_on(tmp_path: Path) -> None:
-    process, deadline = start(tmp_path, "run", 4000), time.monotonic() + 300
-    while not list((tmp_path / "run" / "checkpoints").glob("step-*")) and time.monotonic() < deadline:
+def test_a_signal_stops_both_after_a_checkpoint_and_the_run_goes_on(tmp_path: Path) -> None:
+    for resume in ((), ("--resume",)):
+        process, before = start(tmp_path, "run", 4000, *resume), len(events(tmp_path / "run"))
+        wait_for_a_step(process, tmp_path / "run", before)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+        assert process.returncode != 0
+        newest = max((tmp_path / "run" / "checkpoints").glob("step-*"), key=number)
+        told = events(tmp_path / "run")
+        # nothing but the signal asks for a checkpoint so early
+        assert [e["step"] for e in told if e["event"] == "checkpoint"][-1] == number(newest)
+    first = [e["first_step"] for e in told if e["event"] == "training_planned"]
+    saved = [e["step"] for e in told if e["event"] == "checkpoint"]
+    assert first == [0, saved[0]] and saved[1] > saved[0]
+
+
+@pytest.mark.timeout(600)
+def test_a_finished_run_is_left_alone_by_both(tmp_path: Path) -> None:
+    for resume in ((), ("--resume",)):
+        process = start(tmp_path, "run", 2, *resume)
+        output, words = process.communicate(timeout=300)
+        assert process.returncode == 0, words
+    assert json.loads(output.splitlines()[-1])["steps"] == 2
+
+
+def wait_for_a_step(process: "subprocess.Popen[str]", run: Path, before: int) -> None:
+    """Until a step is told after so many events."""
+    deadline = time.monotonic() + 300
+    while not any(e["event"] in ("step", "pace") for e in events(run)[before:]):
         assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
         time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode != 0
-    state = json.loads(newest(tmp_path / "run" / "checkpoints").joinpath("state.json").read_text("utf-8"))
-    again = start(tmp_path, "run", 4000, "--resume")
-    stop_at, deadline = state["step"] + 2, time.monotonic() + 300
-    while number(newest(tmp_path / "run" / "checkpoints")) < stop_at and time.monotonic() < deadline:
-        assert again.poll() is None, again.communicate()[1]
-        time.sleep(0.2)
-    again.send_signal(signal.SIGTERM)
-    again.communicate(timeout=120)
-    assert number(newest(tmp_path / "run" / "checkpoints")) >= stop_at
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    """What the run has told so far."""
+    log = run / "events.jsonl"
+    lines = log.read_text("utf-8").splitlines(keepends=True) if log.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def number(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
-
-
-def newest(checkpoints: Path) -> Path:
-    return max(checkpoints.glob("step-*"), key=number)

@@ -72,7 +72,7 @@ def train(
         model,
         rows,
         config=settings(),
-        run_dir=directory / run,
+        run_dir=directory / f"{run}-{workers.rank}",
         data_hash="data",
         config_hash="config",
         report=ignore,
@@ -156,7 +156,10 @@ def test_a_step_with_fewer_rows_than_workers_is_whole(directory: Path) -> None:
         for path in (directory.parent / "alone" / "worker-0.safetensors", *worker_files(directory))
     )
     assert all(torch.equal(first[n], second[n]) for n in first)
-    assert abs(float(first["loss"]) - float(one["loss"])) < 1e-4
+    assert abs(float(first.pop("loss")) - float(one["loss"])) < 1e-4
+    apart = torch.cat([(first[n] - one[n]).flatten() for n in first]).norm()
+    # Adam makes whole steps of gradients that are nothing but rounding: weights agree less closely than gradients do
+    assert float(apart) < 0.02 * float(torch.cat([one[n].flatten() for n in first]).norm())
 
 
 def test_stopped_workers_go_on_as_if_nothing_had_been(directory: Path) -> None:
@@ -168,7 +171,7 @@ def test_stopped_workers_go_on_as_if_nothing_had_been(directory: Path) -> None:
 
 
 def test_only_the_first_writes(directory: Path) -> None:
-    assert {p.name for p in directory.iterdir()} >= {"odd", "whole", "parts"}
+    assert {p.name for p in directory.iterdir() if p.is_dir()} == {"odd-0", "whole-0", "parts-0"}
     first, second = (json.loads((directory / f"shared-{rank}.json").read_text("utf-8")) for rank in (0, 1))
     assert first == second
     assert first["text"] == "温度 = 0.7"

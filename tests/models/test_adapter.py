@@ -78,8 +78,9 @@ def test_trained_biases_need_an_fp32_base(base: PreTrainedModel) -> None:
         add_adapter(base.to(torch.bfloat16), AdapterConfig(rank=4, bias="all"), 0)
 
 
-def test_dropout_works_in_training_only(base: PreTrainedModel) -> None:
-    model = add_adapter(base, AdapterConfig(rank=4, dropout=0.5), 0)
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_dropout_works_in_training_only(base: PreTrainedModel, use_dora: bool) -> None:
+    model = add_adapter(base, AdapterConfig(rank=4, dropout=0.5, use_dora=use_dora), 0)
     with torch.no_grad():
         for parameter in trainable_parameters(model).values():
             parameter += 0.1

@@ -15,7 +15,7 @@ from postil.models.devices import DeviceChoice
 from postil.models.fused_lora import fused_lora
 from postil.models.loading import Base, load_base
 from postil.models.memory import ModelShape, bytes_to_answer, bytes_to_train, weight_bytes
-from postil.models.quantized import check_quantization
+from postil.models.quantized import check_quantization, keep_gradients, quantization_of
 from postil.testing.tiny import make_tiny_model
 from postil.training.loop import TrainResult, train_adapter
 from tests.invariants.rows import make_rows, settings
@@ -52,6 +52,7 @@ def train(base: Base, run_dir: Path, steps: int = 6) -> tuple[TrainResult, dict[
 @pytest.mark.parametrize("quantization", BITS)
 def test_it_learns_over_a_quantized_base_that_stays_as_it_is(tmp_path: Path, quantization: str) -> None:
     base = loaded(tmp_path / "base", quantization)
+    assert quantization_of(base.model) == quantization
     linear = base.model.get_submodule("model.layers.0.mlp.up_proj").weight
     assert linear.dtype in (torch.int8, torch.uint8)
     assert base.model.get_input_embeddings().weight.dtype == torch.float32
@@ -82,6 +83,17 @@ def test_measuring_takes_no_gradient_away(tmp_path: Path, quantization: str) -> 
     assert len(before) == len(trainable_parameters(model))
     assert after == pytest.approx(before, rel=1e-4)
     assert any(length > 0 for name, length in after.items() if "layers.0" in name)
+
+
+def test_weights_are_never_repacked_into_a_form_without_gradients(tmp_path: Path) -> None:
+    """Whatever the processor: those without AVX512-BF16 would not do it anyway."""
+    base = loaded(tmp_path / "base", "4bit")
+    layers = [m for m in base.model.modules() if hasattr(m, "support_avx512bf16_for_cpu")]
+    assert layers and not any(layer.support_avx512bf16_for_cpu for layer in layers)
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = True
+    keep_gradients(base.model)
+    assert not any(layer.support_avx512bf16_for_cpu for layer in layers)
 
 
 @pytest.mark.parametrize("quantization", BITS)
@@ -123,8 +135,9 @@ def test_nothing_fetches_code_from_a_hub() -> None:
     """bitsandbytes and transformers do, where a package named `kernels` is installed."""
     program = """
 import sys, types
-sys.meta_path.insert(0, types.SimpleNamespace(find_spec=lambda name, *_: seen.append(name) if name == "kernels" else None))
 seen = []
+look = lambda name, *_: seen.append(name) if name == "kernels" else None
+sys.meta_path.insert(0, types.SimpleNamespace(find_spec=look))
 import postil.models.adapter
 import bitsandbytes
 assert sys.modules["kernels"] is None and not seen, seen

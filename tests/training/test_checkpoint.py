@@ -112,5 +112,14 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     assert checkpoint_steps(tmp_path) == [5, 4, 3, 2, 1]
     best = best_step({2: 0.5, 4: 0.7, 7: 0.1}, checkpoint_steps(tmp_path))
     assert best == 2 and best_step({}, [1]) is None
-    keep_checkpoints(tmp_path, 2, best)
+    keep_checkpoints(tmp_path, 2, best, newest_step=5)
     assert checkpoint_steps(tmp_path) == [5, 4, 2]
+
+
+def test_a_damaged_one_of_a_later_step_does_not_push_the_new_one_out(tmp_path: Path) -> None:
+    for step in (90, 100):
+        save(tmp_path, step)
+    (tmp_path / "checkpoints" / "step-100" / "adapter.safetensors").write_text("torn")
+    save(tmp_path, 92)  # the run went on from 90, and was stopped
+    keep_checkpoints(tmp_path, 1, None, newest_step=92)
+    assert checkpoint_steps(tmp_path) == [92]

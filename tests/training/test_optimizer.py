@@ -1,5 +1,7 @@
 """Rates of each step, clipping, and state that comes back."""
 
+import platform
+
 import pytest
 import torch
 from torch import nn
@@ -61,6 +63,19 @@ def test_state_comes_back() -> None:
         load_optimizer_state(other, {"a": nn.Parameter(torch.ones(4))}, saved)
 
 
+def test_a_parameter_that_never_had_a_gradient_has_no_moments() -> None:
+    parameters = {"a": nn.Parameter(torch.ones(3)), "unreached": nn.Parameter(torch.ones(2))}
+    optimizer = make_optimizer(parameters, betas=(0.9, 0.95), weight_decay=0.0)
+    parameters["a"].grad = torch.ones(3)
+    optimizer.step()
+    saved = optimizer_state(optimizer, parameters)
+    other = make_optimizer(parameters, betas=(0.9, 0.95), weight_decay=0.0)
+    load_optimizer_state(other, parameters, saved)
+    assert optimizer_state(other, parameters).keys() == saved.keys()
+    with pytest.raises(DataError):
+        load_optimizer_state(other, {"unreached": parameters["unreached"]}, saved)
+
+
 def test_the_allocator_is_told_without_complaint() -> None:
-    assert keep_freed_memory() in (True, False)
+    assert keep_freed_memory() is (platform.libc_ver()[0] == "glibc")
     assert torch.ones(1_000_000).sum() == 1_000_000

@@ -1,13 +1,15 @@
 """Out of memory: less at once, the same step, said with an event; and an error where nothing is left to do."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from postil.events import AnyEvent, Warned
-from postil.models.packed import packed_attention
+from postil.models.packed import causal_model, packed_attention
 from postil.operating_system import is_out_of_memory
 from postil.training import recovery
 from postil.training.batches import StepBatch, make_batches
@@ -85,6 +87,34 @@ def test_then_layers_are_recomputed_and_then_it_ends(state: TrainingState, monke
     assert room.recomputes
     keys = [e.key for e in events if isinstance(e, Warned)]
     assert keys == ["training.smaller_packs"] * (len(keys) - 1) + ["training.recomputes"] and len(keys) > 2
+
+
+def test_nothing_of_the_broken_attempt_is_held_while_the_next_one_runs(
+    state: TrainingState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory runs out between gate and up, whose results are made together and of which one still waits."""
+    first, second, *_ = causal_model(state.model).get_decoder().layers
+    held: list[Any] = []
+    alive: list[bool] = []
+
+    class Breaking(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not held and x.grad_fn is not None:  # and not while packing is tried
+                held.append(weakref.ref(x.grad_fn))
+                raise MemoryError
+            return nn.functional.silu(x)
+
+    class Watching(nn.Module):  # in a layer below, which the next attempt comes to first
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if held:
+                alive.append(held[0]() is not None)
+            return nn.functional.silu(x)
+
+    monkeypatch.setattr(second.mlp, "act_fn", Breaking())
+    monkeypatch.setattr(first.mlp, "act_fn", Watching())
+    with packed_attention(state.model):
+        forward_backward_within(state, batch_of(), Room(10_000), lambda _: None)
+    assert alive and not any(alive)
 
 
 def test_other_errors_go_on_their_way(state: TrainingState, monkeypatch: pytest.MonkeyPatch) -> None:
