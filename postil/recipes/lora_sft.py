@@ -45,6 +45,7 @@ from postil.recipes.row_tokens import write_row_tokens
 from postil.recipes.run_folder import open_run, recorded, settle_chat_format, write_json
 from postil.recipes.trackers import tracked
 from postil.training.checkpoint import checkpoint_steps
+from postil.training.kernels import keep_few_kernels
 from postil.training.loop import train_adapter
 from postil.training.workers import ALONE, Workers
 
@@ -117,6 +118,8 @@ def train_lora(
         report_model(base, model, report)
         report = estimated(folder.path, report, facts, base_facts(base), config, started)
         data_hash = content_hash((*split.train, *split.heldout))
+        # before the base answers for the first time: afterwards it would have no effect
+        keep_few_kernels((config.training.batch_rows or 1) * config.training.accumulation)
         probe = heldout_probe(model, base, kept, heldout.examples, config, report)
         if probe is not None and config.evaluation.num_samples and not checkpoint_steps(folder.path):
             probe(0)  # an adapter that has learned nothing answers as its base
