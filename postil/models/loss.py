@@ -180,6 +180,7 @@ class _SummedLoss(torch.autograd.Function):
             total += _losses_to_slopes(logits, wanted, scale, softcap)
             if wants_gradient:
                 gradients.append(logits @ weight)
+            del logits  # before the next chunk's are made
         ctx.gradient = torch.cat(gradients) if gradients else None
         return total
 
