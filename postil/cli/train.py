@@ -82,7 +82,7 @@ def train(
     if chosen.data.file is None:
         raise UsageError("cli.train.no_file")
     screen = open_screen(as_json, quiet)
-    if int(os.environ.get("RANK", "0")) > 0:  # of a torchrun
+    if "WORLD_SIZE" in os.environ and int(os.environ.get("RANK", "0")) > 0:  # of a torchrun; others set RANK alone
         if not (resume and _is_finished(chosen)):
             _help_first()
         return
